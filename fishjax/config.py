@@ -48,6 +48,7 @@ class Model:
 class Optim:
     kind: str = static("sgd", "optimiser", choices=("sgd",))
     batch_size: int = static(32, "images in a minibatch", low=1)
+    order: int = traced(0, "which of a seed's orders of minibatches", low=0, high=2**20)
     epochs: int = static(60, "passes over the training subset", low=1)
 
 
@@ -164,6 +165,7 @@ class Hyper(NamedTuple):
     bias_shift: float
     slope: float
     label_smoothing: float
+    order: float
     schedule: ScheduleShape
 
 
@@ -187,7 +189,7 @@ def lower(config: Config, classes: int) -> tuple[Setup, Hyper]:
     """Splits a configuration into the program it needs and the numbers that program is fed."""
     setup = Setup(
         model=_untraced(config.model),
-        optim=config.optim,
+        optim=_untraced(config.optim),
         loss=config.loss,
         data=config.data,
         watch=config.watch,
@@ -205,6 +207,7 @@ def lower(config: Config, classes: int) -> tuple[Setup, Hyper]:
         bias_shift=h.bias_shift,
         slope=h.leaky_slope if config.model.activation == "leaky_relu" else 0.0,
         label_smoothing=h.label_smoothing,
+        order=float(config.optim.order),
         schedule=ScheduleShape(_code(s, "kind"), s.period, s.warmup, s.floor),
     )
     return setup, hyper

@@ -1,0 +1,1 @@
+"""Studies and proofs: the only place that names concrete values."""

@@ -1,0 +1,46 @@
+"""The `fishjax` command: a look into a study's folder, without JAX."""
+
+import json
+import pathlib
+import sys
+from collections import Counter
+from typing import Annotated, Literal
+
+import tyro
+
+from fishjax.exits import DONE, guarded
+from fishjax.fields import UsageError
+from fishjax.present.tables import tables
+from fishjax.store import SUMMARY, SweepFolder
+
+Folder = Annotated[pathlib.Path, tyro.conf.Positional]
+
+
+def status(folder: Folder) -> int:
+    """Which cells of a study's folder are done, diverged or not finished."""
+    sweep = SweepFolder(folder)
+    plan = sweep.plan()
+    print(f"{plan['study']} at scale {plan['scale']} on {plan['data']['spec']}")
+    for arm, cells in sweep.cells_by_arm().items():
+        outcomes = (cell.outcome() for cell in cells)
+        counts = Counter(outcome["status"] if outcome else "unfinished" for outcome in outcomes)
+        words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+        print(f"  {arm:40} {words}")
+    return DONE
+
+
+def table(folder: Folder, form: Literal["md", "tex", "csv"] = "md") -> int:
+    """The tables of a finished study."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_bytes())
+    except OSError:
+        raise UsageError(f"{folder} has no {SUMMARY}; is the study finished?") from None
+    for each in tables(summary):
+        print(each.write(form))
+    return DONE
+
+
+def main() -> None:
+    """Parses a verb, runs it and exits."""
+    verbs = {"status": status, "table": table}
+    sys.exit(guarded(lambda: tyro.extras.subcommand_cli_from_dict(verbs, prog="fishjax")))

@@ -1,0 +1,27 @@
+"""Contact sheets: a look at what a study trains on."""
+
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from fishjax.data.dataset import Dataset
+
+COLUMNS, LARGEST = 8, 96
+
+
+def write_samples(dataset: Dataset, folder: pathlib.Path) -> None:
+    """Writes `species.png`: a row for each species, its first images, enlarged without smoothing."""
+    rows = [_row(dataset.images[dataset.labels == k]) for k in range(len(dataset.species))]
+    sheet = Image.fromarray(np.concatenate(rows))
+    zoom = max(1, LARGEST // dataset.images.shape[1])
+    folder.mkdir(exist_ok=True)
+    size = (sheet.width * zoom, sheet.height * zoom)
+    sheet.resize(size, Image.Resampling.NEAREST).save(folder / "species.png")
+
+
+def _row(images: np.ndarray) -> np.ndarray:
+    """`[height, COLUMNS * width, 3]`, black where a species has fewer images."""
+    chosen = np.zeros((COLUMNS, *images.shape[1:]), np.uint8)
+    chosen[: len(images)] = images[:COLUMNS]
+    return np.concatenate(list(chosen), axis=1)

@@ -1,0 +1,57 @@
+"""The devices runs are spread over, and what to record of them."""
+
+import os
+import pathlib
+import platform
+from importlib import metadata
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh
+
+PACKAGES = ("fishjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def prepare() -> None:
+    """One CPU device per core and a persistent compilation cache, unless the user has set them.
+
+    To be called before JAX starts. The cache is private to the user: what lies in it is run.
+    """
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    if not jax.config.jax_compilation_cache_dir:
+        base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+        folder = pathlib.Path(base) / "fishjax" / "xla"
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError:
+            return
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def run_mesh(width: int) -> Mesh:
+    """As many local devices as divide `width` runs evenly, along one axis, `run`."""
+    devices = jax.local_devices()
+    count = max(n for n in range(1, len(devices) + 1) if width % n == 0)
+    return Mesh(np.asarray(devices[:count]), ("run",), axis_types=(AxisType.Auto,))
+
+
+def describe() -> dict:
+    """Versions, backend and devices, as plain JSON values."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    device = jax.local_devices()[0]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": versions,
+        "backend": jax.default_backend(),
+        "device_kind": device.device_kind,
+        "devices": jax.local_device_count(),
+        "cpus": len(os.sched_getaffinity(0)),
+    }

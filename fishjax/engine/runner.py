@@ -1,0 +1,107 @@
+"""Runs cells that are not committed yet, pack by pack, and commits them."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fishjax.config import Setup, to_dict
+from fishjax.data.dataset import Dataset
+from fishjax.engine.checkpoints import Saver
+from fishjax.engine.packs import Pack, slots
+from fishjax.engine.program import Mapping, Program, Shared, Slots
+from fishjax.engine.record import Record
+from fishjax.nn.models import build
+from fishjax.store import SweepFolder
+from fishjax.train import State
+
+Tick = Callable[[int], None]
+
+
+@dataclass
+class Usage:
+    """Seconds and run-steps of this start; compilation and running do not overlap."""
+
+    compile_s: float = 0.0
+    run_s: float = 0.0
+    run_steps: int = 0
+
+
+class Runner:
+    """Turns cells into committed folders; keeps compiled programs from pack to pack."""
+
+    def __init__(self, dataset: Dataset, sweep: SweepFolder, mapping: Mapping) -> None:
+        self.usage = Usage()
+        self._dataset, self._sweep, self._mapping = dataset, sweep, mapping
+        self._programs: dict[Setup, Program] = {}
+        self._saver = Saver()
+        self._shared = Shared(jnp.asarray(dataset.images), jnp.asarray(dataset.labels))
+
+    def run(self, packs: Iterable[Pack], tick: Tick) -> None:
+        """Runs every cell of `packs`; `tick` is told of run-steps as they are done."""
+        for pack in packs:
+            self._run(pack, tick)
+
+    def _run(self, pack: Pack, tick: Tick) -> None:
+        start = time.monotonic()
+        program = self._programs.setdefault(pack.setup, Program(pack.setup, self._mapping))
+        before = program.compile_s
+        folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
+        for folder, cell in zip(folders, pack.cells, strict=True):
+            folder.start(to_dict(cell.config))
+        record = Record(pack.setup, build(pack.setup), self._dataset.species)
+        runs = slots(self._dataset, pack)
+        state = self._train(program, pack, runs, record, tick)
+        self._commit(pack, runs, record, jax.device_get(state))
+        compiling = program.compile_s - before
+        self.usage.compile_s += compiling
+        self.usage.run_s += time.monotonic() - start - compiling
+
+    def _train(
+        self, program: Program, pack: Pack, runs: Slots, record: Record, tick: Tick
+    ) -> State:
+        """Trains the pack to the end; the host reads a chunk while the next one runs."""
+        shared, setup = self._shared, pack.setup
+        state, evaluation = program.assess(shared, runs, program.begin(shared, runs))
+        steps = len(pack.cells) * setup.watch.every * setup.steps_per_epoch
+        for _ in range(setup.optim.epochs // setup.watch.every):
+            state, trace = program.advance(shared, runs, state)
+            self._note(pack, record, evaluation)
+            state, evaluation = program.assess(shared, runs, state)
+            record.traces.append(jax.device_get(trace))
+            self.usage.run_steps += steps
+            tick(steps)
+        self._note(pack, record, evaluation)
+        record.examination = jax.device_get(program.finish(shared, runs, state))
+        return state
+
+    def _note(self, pack: Pack, record: Record, evaluation: Any) -> None:
+        record.evaluations.append(jax.device_get(evaluation))
+        for run, cell in enumerate(pack.cells):
+            self._sweep.cell(cell.folder).log(record.line(run))
+
+    def _commit(self, pack: Pack, runs: Slots, record: Record, state: State) -> None:
+        test, mean, deviation = (np.asarray(x) for x in (runs.test, runs.mean, runs.deviation))
+        folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
+        for run, folder in enumerate(folders):
+            network = jax.tree.map(lambda leaf, run=run: leaf[run], state.variables)
+            tree = {
+                "params": network.params,
+                "stats": network.stats,
+                "mean": mean[run],
+                "deviation": deviation[run],
+            }
+            self._saver.save(folder.params, tree)
+        self._saver.wait()
+        for run, folder in enumerate(folders):
+            tables = {
+                "metrics": record.metrics(run),
+                "predictions": record.predictions(run, test[run], self._dataset.labels),
+            }
+            bad = int(state.bad_step[run])
+            status = "done" if bad < 0 else "diverged"
+            folder.commit(tables, {"status": status, "diverged_step": bad})

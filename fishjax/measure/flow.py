@@ -1,0 +1,50 @@
+"""Gradient flow: what reaches each layer's kernel, and how far the kernel moves."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Flow(NamedTuple):
+    """Euclidean norms over each layer's kernel, every field `[layer]`."""
+
+    gradient_norm: jax.Array
+    weight_norm: jax.Array
+    update_norm: jax.Array
+
+
+def flow(params: Mapping, grads: Mapping, updates: Mapping, layers: tuple[str, ...]) -> Flow:
+    """Norms of every layer's kernel, of its loss gradient, and of the update it gets."""
+    return Flow(_norms(grads, layers), _norms(params, layers), _norms(updates, layers))
+
+
+def relative(flow: Flow) -> dict[str, jax.Array]:
+    """Per layer: gradient norm, weight norm, gradient over weight, update over weight.
+
+    The ratios are dimensionless; a kernel of norm 0 has ratio 0.
+    """
+    weight = jnp.where(flow.weight_norm > 0, flow.weight_norm, jnp.inf)
+    return {
+        "gradient_norm": flow.gradient_norm,
+        "weight_norm": flow.weight_norm,
+        "flow": flow.gradient_norm / weight,
+        "update_ratio": flow.update_norm / weight,
+    }
+
+
+def along_depth(flow: jax.Array) -> dict[str, jax.Array]:
+    """Of the flow `[layer]` of consecutive layers, input first.
+
+    flow_ratio: the first layer's over the last one's. flow_slope: least-squares slope of
+    log10(flow) over depth, in decades per layer; NaN for a single layer.
+    """
+    depth = jnp.arange(flow.shape[0], dtype=flow.dtype)
+    centred = depth - jnp.mean(depth)
+    slope = jnp.sum(centred * jnp.log10(flow)) / jnp.sum(jnp.square(centred))
+    return {"flow_ratio": flow[0] / flow[-1], "flow_slope": slope}
+
+
+def _norms(tree: Mapping[str, Any], layers: tuple[str, ...]) -> jax.Array:
+    return jnp.stack([jnp.sqrt(jnp.sum(jnp.square(tree[layer]["kernel"]))) for layer in layers])

@@ -1,0 +1,64 @@
+"""How well logits tell the species apart: loss, accuracy, confusion, exact AUC."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Scores(NamedTuple):
+    """Scores of one split.
+
+    loss: mean cross-entropy in nats. accuracy, balanced_accuracy (mean recall over the species
+    present): in [0, 1]. auc_of: one-vs-rest AUC `[class]`, NaN for an absent species; auc: its
+    mean over the others. confusion: counts `[true class, predicted class]`.
+    """
+
+    loss: jax.Array
+    accuracy: jax.Array
+    balanced_accuracy: jax.Array
+    auc: jax.Array
+    auc_of: jax.Array
+    confusion: jax.Array
+
+
+def scores(logits: jax.Array, labels: jax.Array) -> Scores:
+    """Scores of `[example, class]` logits against integer labels `[example]`."""
+    classes = logits.shape[1]
+    truth = _one_hot(labels, classes)
+    guess = _one_hot(jnp.argmax(logits, axis=1), classes)
+    confusion = truth.T.astype(jnp.float32) @ guess.astype(jnp.float32)
+    support, hits = jnp.sum(confusion, axis=1), jnp.diagonal(confusion)
+    recall = jnp.where(support > 0, hits / jnp.maximum(support, 1.0), jnp.nan)
+    auc_of = jax.vmap(binary_auc, in_axes=(1, 1))(logits, truth)
+    log_p = jax.nn.log_softmax(logits)
+    return Scores(
+        loss=-jnp.mean(jnp.sum(jnp.where(truth, log_p, 0.0), axis=1)),
+        accuracy=jnp.sum(hits) / labels.shape[0],
+        balanced_accuracy=jnp.nanmean(recall),
+        auc=jnp.nanmean(auc_of),
+        auc_of=auc_of,
+        confusion=confusion.astype(jnp.int32),
+    )
+
+
+def binary_auc(score: jax.Array, positive: jax.Array) -> jax.Array:
+    """Area under the ROC curve of `score` `[example]` for bool `positive` `[example]`.
+
+    The Mann-Whitney statistic by mid-ranks, exact for up to 30,000 examples and never binned:
+    ties count one half. NaN where one of the two sides is empty or a score is NaN.
+    """
+    ordered = jnp.sort(score)
+    below = jnp.searchsorted(ordered, score, side="left")
+    up_to = jnp.searchsorted(ordered, score, side="right")
+    positives = jnp.sum(positive.astype(jnp.int32))
+    negatives = positive.shape[0] - positives
+    doubled_ranks = jnp.sum(jnp.where(positive, below + up_to + 1, 0))
+    doubled_wins = doubled_ranks - positives * (positives + 1)
+    pairs = 2.0 * positives.astype(jnp.float32) * negatives.astype(jnp.float32)
+    defined = (pairs > 0) & ~jnp.any(jnp.isnan(score))
+    return jnp.where(defined, doubled_wins.astype(jnp.float32) / jnp.maximum(pairs, 1.0), jnp.nan)
+
+
+def _one_hot(labels: jax.Array, classes: int) -> jax.Array:
+    return labels[:, None] == jnp.arange(classes, dtype=labels.dtype)[None, :]

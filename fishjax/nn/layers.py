@@ -1,0 +1,59 @@
+"""The layers a plain CNN is made of, each cheap inside a scan and mapped over runs."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fishjax.nn.conv import conv2d
+
+
+class Conv(nn.Module):
+    """A 3x3 convolution, stride 1, SAME; its kernel is drawn with unit deviation."""
+
+    channels: int
+    use_bias: bool
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (3, 3, x.shape[-1], self.channels)
+        y = conv2d(x, self.param("kernel", nn.initializers.normal(1.0), shape))
+        return _add_bias(self, y, self.channels) if self.use_bias else y
+
+
+class Dense(nn.Module):
+    """An affine map of the last axis; its kernel is drawn with unit deviation."""
+
+    units: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (x.shape[-1], self.units)
+        y = x @ self.param("kernel", nn.initializers.normal(1.0), shape)
+        return _add_bias(self, y, self.units)
+
+
+def leaky_relu(x: jax.Array, slope: jax.Array) -> jax.Array:
+    """`x` where positive, `slope * x` elsewhere; slope 0 is ReLU, with gradient 0 at 0."""
+    return jnp.where(x > 0, x, slope * x)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2x2 maximum with stride 2 of `[batch, height, width, channel]`; an odd edge is cropped.
+
+    The maximum of four strided slices: its gradient needs no scatter. Among equal values the
+    gradient is shared.
+    """
+    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    rows = jnp.maximum(x[:, 0:height:2, :width], x[:, 1:height:2, :width])
+    return jnp.maximum(rows[:, :, 0::2], rows[:, :, 1::2])
+
+
+def dropout(x: jax.Array, rate: jax.Array, key: jax.Array) -> jax.Array:
+    """Zeroes a share `rate` in [0, 1) of `x` and scales the rest up by `1 / (1 - rate)`."""
+    kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+    return jnp.where(kept, x / (1.0 - rate), 0.0)
+
+
+def _add_bias(module: nn.Module, y: jax.Array, size: int) -> jax.Array:
+    bias = module.param("bias", nn.initializers.zeros, (size,))
+    return y + bias.reshape((1,) * (y.ndim - 1) + (size,))

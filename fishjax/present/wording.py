@@ -1,0 +1,117 @@
+"""How names and numbers read: words, units and decimals shared by tables, figures and the terminal.
+
+In `summary.json` accuracies, shares, and differences of them are fractions; here they become
+per cent and points.
+"""
+
+import math
+import re
+import unicodedata
+from dataclasses import dataclass, replace
+
+MISSING = "–"
+MINUS = "\N{MINUS SIGN}"
+INFINITY = "\N{INFINITY}"
+SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+WORDS = {"val": "validation", "auc": "AUC", "lr": "rate", "log2": "log₂"}
+FRACTIONS = {"accuracy", "share", "fraction", "recall"}
+DIFFERENCES = {"gain", "gap"}
+
+Interval = list[float | None] | tuple[float | None, float | None] | None
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A kind of number. decimals: after the point; None gives three significant digits."""
+
+    label: str
+    unit: str = ""
+    scale: float = 1.0
+    decimals: int | None = None
+    signed: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The label with its unit, for a column or an axis."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    def text(self, value: float | None) -> str:
+        """The number without its unit; a dash where it was not measured."""
+        if value is None or math.isnan(value):
+            return MISSING
+        if math.isinf(value):
+            return (MINUS if value < 0 else "") + INFINITY
+        kind = ".3g" if self.decimals is None else f".{self.decimals}f"
+        scaled = value * self.scale
+        digits = format(scaled, kind)
+        if float(digits) == 0:
+            return digits.lstrip("-")
+        mantissa, _, exponent = digits.partition("e")
+        power = "×10" + str(int(exponent)).translate(SUPERSCRIPT) if exponent else ""
+        sign = "+" if self.signed and scaled > 0 else ""
+        return sign + mantissa.replace("-", MINUS) + power
+
+    def estimate(self, value: float | None, interval: Interval = None) -> str:
+        """`value [low, high]`; an end that is None has no bound, an interval that is None is left out."""
+        text = self.text(value)
+        if interval is None or text == MISSING:
+            return text
+        low, high = bounds(interval)
+        return f"{text} [{self.text(low)}, {self.text(high)}]"
+
+    def with_unit(self, text: str) -> str:
+        """`text`, a number of this kind, followed by its unit."""
+        return f"{text} {self.unit}" if self.unit and text != MISSING else text
+
+
+COUNT = Quantity("count", decimals=0)
+
+
+def bounds(interval: Interval) -> tuple[float | None, float | None]:
+    """The ends of an interval: infinite where JSON has None, both None where there is no interval."""
+    if interval is None:
+        return None, None
+    low, high = interval
+    return -math.inf if low is None else low, math.inf if high is None else high
+
+
+def quantity(reading: str) -> Quantity:
+    """The kind of number a metric is, judged by the words of its name (`val_accuracy`, `gain_late`).
+
+    A reading's label (`log2 flow, layer conv1`) is read up to its first comma.
+    """
+    name = plain(reading)
+    metric, _, rest = name.partition(",")
+    tokens = re.split(r"[\s_]+", metric.strip())
+    words = " ".join(WORDS.get(token, token) for token in tokens)
+    label = f"{words},{rest}" if rest else words
+    if tokens[0] == "log2":
+        return Quantity(label, decimals=2)
+    if DIFFERENCES & set(tokens):
+        return Quantity(label, "points", 100.0, 1)
+    if FRACTIONS & set(tokens):
+        return Quantity(label, "%", 100.0, 1)
+    if "auc" in tokens:
+        return Quantity(label, decimals=3)
+    return Quantity(label)
+
+
+def difference(reading: str) -> Quantity:
+    """The kind of number that a difference of two such readings is; it shows its sign."""
+    kind = quantity(reading)
+    if reading.startswith("log2"):
+        return replace(kind, unit="doublings", signed=True)
+    return replace(kind, unit="points" if kind.scale == 100.0 else kind.unit, signed=True)
+
+
+def p_value(p: float | None) -> str:
+    """A p to three decimals, or `<0.001`."""
+    if p is None or math.isnan(p):
+        return MISSING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def plain(text: str) -> str:
+    """`text` on one line: control, format and lone surrogate characters become blanks."""
+    kept = (" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
+    return " ".join("".join(kept).split())

@@ -1,0 +1,76 @@
+"""The numbers of a study in memory: committed cells as one labelled `xarray.Dataset`."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fishjax.fields import UsageError
+from fishjax.store import SweepFolder
+
+COLUMNS = ("step", "epoch", "metric", "dim", "part", "value")
+
+
+def collect(
+    sweep: SweepFolder, folders: Mapping[tuple[str, int], str], classes: int
+) -> xr.Dataset:
+    """Every committed cell of `folders`, which maps (arm, seed) to a cell's folder.
+
+    Variables `(arm, seed, epoch[, layer | species | share])` by metric, NaN where not measured,
+    and `diverged`, `diverged_step` `(arm, seed)`. A cell that is not whole is a UsageError.
+    """
+    frames, diverged = [], []
+    for (arm, seed), folder in folders.items():
+        cell = sweep.cell(folder)
+        outcome = cell.outcome()
+        if outcome is None:
+            raise UsageError(f"{cell.path} is missing or damaged; run the study again")
+        frames.append(cell.table("metrics").to_pandas().assign(arm=arm, seed=seed))
+        diverged.append({"arm": arm, "seed": seed, "diverged_step": outcome["diverged_step"]})
+    results = xr.merge(_variables(pd.concat(frames, ignore_index=True)), join="outer")
+    steps = pd.DataFrame(diverged).set_index(["arm", "seed"])["diverged_step"]
+    results["diverged_step"] = xr.DataArray.from_series(steps)
+    results["diverged"] = results["diverged_step"] >= 0
+    results.attrs["classes"] = classes
+    order = {"arm": _in_order(arm for arm, _ in folders)}
+    order |= {dim: _in_order(values) for dim, values in _parts(frames[0]).items()}
+    return results.reindex({dim: values for dim, values in order.items() if dim in results.dims})
+
+
+def long_table(results: xr.Dataset) -> pd.DataFrame:
+    """The dataset as rows of arm, seed, epoch, metric, dim, part, value; NaN left out."""
+    rows = []
+    for name, variable in results.data_vars.items():
+        frame = variable.astype(float).to_series().dropna().rename("value").reset_index()
+        (dim,) = [*(set(variable.dims) - {"arm", "seed", "epoch"}), ""][:1]
+        frame["metric"], frame["dim"] = name, dim
+        frame["part"] = frame.pop(dim).astype(str) if dim else ""
+        rows.append(frame)
+    columns = ["arm", "seed", "epoch", "metric", "dim", "part", "value"]
+    return pd.concat(rows, ignore_index=True).reindex(columns=columns)
+
+
+def _variables(rows: pd.DataFrame) -> list[xr.Dataset]:
+    made = []
+    for (metric, dim), group in rows.groupby(["metric", "dim"], observed=True):
+        index = ["arm", "seed", "epoch"]
+        if dim:
+            parts = group["part"].astype(str)
+            group = group.assign(**{str(dim): parts.astype(float) if dim == "share" else parts})
+            index.append(str(dim))
+        made.append(group.set_index(index)["value"].rename(str(metric)).to_xarray().to_dataset())
+    return made
+
+
+def _parts(rows: pd.DataFrame) -> dict[str, list]:
+    """The parts of each dimension in the order in which they were written."""
+    labelled = rows[(rows["dim"] != "") & (rows["dim"] != "share")]
+    return {
+        str(dim): _in_order(group["part"].astype(str))
+        for dim, group in labelled.groupby("dim", observed=True)
+    }
+
+
+def _in_order(values: Sequence | np.ndarray) -> list:
+    return list(dict.fromkeys(values))

@@ -1,0 +1,216 @@
+"""A study on disk: one directory per run, committed by one rename, and the plan they belong to.
+
+A cell exists once its `DONE.json`, which names the sha256 of every other file, is in place.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fishjax.fields import UsageError, nearest
+
+PLAN, ENVIRONMENT, SUMMARY, TIMING = "sweep.json", "env.json", "summary.json", "timing.jsonl"
+_DONE = "DONE.json"
+
+
+@dataclass(frozen=True)
+class CellFolder:
+    """The files of one cell: `config.json`, `metrics.jsonl`, `metrics.parquet`,
+    `predictions.parquet`, `params/` and, once all of them are whole, `DONE.json`.
+    """
+
+    path: pathlib.Path
+
+    @property
+    def params(self) -> pathlib.Path:
+        """Where the checkpoint of the final network goes."""
+        return self.path / "params"
+
+    def start(self, config: Mapping[str, Any]) -> None:
+        """Makes the folder, names what will run, and drops what an unfinished start left."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "config.json", config)
+        (self.path / "metrics.jsonl").write_bytes(b"")
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Appends one line to `metrics.jsonl`, to be read while the run goes on."""
+        with open(self.path / "metrics.jsonl", "ab") as file:
+            file.write(_json(line, indent=None))
+
+    def commit(self, tables: Mapping[str, pa.Table], outcome: Mapping[str, Any]) -> None:
+        """Writes the tables, then the commit mark with `outcome` and every file's sha256."""
+        for name, table in tables.items():
+            write_parquet(self.path / f"{name}.parquet", table)
+        files = {
+            str(file.relative_to(self.path)): _sha256(file)
+            for file in sorted(self.path.rglob("*"))
+            if file.is_file() and file.name != _DONE
+        }
+        write_json(self.path / _DONE, {**outcome, "files": files})
+
+    def outcome(self) -> dict[str, Any] | None:
+        """What `DONE.json` says, or None where the cell is not committed or a file has changed."""
+        try:
+            done = json.loads((self.path / _DONE).read_bytes())
+            whole = all(_sha256(self.path / name) == sha for name, sha in done["files"].items())
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            return None
+        return done if whole else None
+
+    def table(self, name: str) -> pa.Table:
+        """A committed table: `metrics` or `predictions`."""
+        return pq.read_table(self.path / f"{name}.parquet")
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The directory of a study: its plan, its cells, and what is derived from them."""
+
+    path: pathlib.Path
+
+    def cell(self, folder: str) -> CellFolder:
+        return CellFolder(self.path / "cells" / folder)
+
+    def cells_by_arm(self) -> dict[str, list[CellFolder]]:
+        """The cells that were ever started, by the name of their arm's folder."""
+        found: dict[str, list[CellFolder]] = {}
+        for path in sorted((self.path / "cells").glob("*/seed=*")):
+            found.setdefault(path.parent.name, []).append(CellFolder(path))
+        return found
+
+    def plan(self) -> dict[str, Any]:
+        """The pinned plan; a UsageError where there is none."""
+        try:
+            return json.loads((self.path / PLAN).read_bytes())
+        except FileNotFoundError:
+            raise UsageError(f"{self.path} holds no study (no {PLAN})") from None
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self.path / PLAN} cannot be read: {error}") from None
+
+    def pin(self, plan: Mapping[str, Any], growing: str) -> dict[str, Any]:
+        """Makes the folder and pins `plan`, or checks that it is the one pinned before.
+
+        The list under `growing` may gain entries from one start to the next; anything else that
+        differs is a UsageError that names it, and so is a folder that cannot be written or that
+        holds something else. Returns the plan in force.
+        """
+        plan = json.loads(_json(plan))
+        self._make()
+        target = self.path / PLAN
+        if not target.exists():
+            if any(self.path.iterdir()):
+                raise UsageError(f"{self.path} holds something else; name another --out")
+            with contextlib.suppress(FileExistsError):
+                _create(target, _json(plan))
+        pinned = self.plan()
+        for key in sorted({*plan, *pinned} - {growing}):
+            if plan.get(key) != pinned.get(key):
+                raise UsageError(
+                    f"{self.path} holds another study: its {key} is {_short(pinned.get(key))}, "
+                    f"not {_short(plan.get(key))}; name another --out"
+                )
+        grown = sorted({*pinned[growing], *plan[growing]})
+        if grown != pinned[growing]:
+            pinned[growing] = grown
+            write_json(target, pinned)
+        return pinned
+
+    def log_timing(self, line: Mapping[str, Any]) -> None:
+        """Adds one start's seconds and run-steps to those of earlier starts."""
+        with open(self.path / TIMING, "ab") as file:
+            file.write(_json(line, indent=None))
+
+    def timing(self) -> dict[str, float]:
+        """The sum over all starts."""
+        total: dict[str, float] = {}
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.path / TIMING).read_text().splitlines():
+                with contextlib.suppress(ValueError):
+                    for name, value in json.loads(line).items():
+                        total[name] = total.get(name, 0) + value
+        return total
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Puts JSON in place by one rename, after it has reached the disk."""
+    write_atomically(path, _json(value))
+
+
+def write_atomically(path: pathlib.Path, content: bytes) -> None:
+    """Readers see the old content or the new, never a part."""
+    with _temporary(path) as temporary:
+        temporary.write_bytes(content)
+        _sync(temporary)
+        os.replace(temporary, path)
+    _sync(path.parent)
+
+
+def choose(name: str, known: Iterable[str], what: str) -> str:
+    """`name` if it is known, else a UsageError with the nearest one."""
+    known = list(known)
+    if name not in known:
+        raise UsageError(f"unknown {what} {name!r}{nearest(name, known)}")
+    return name
+
+
+def _create(path: pathlib.Path, content: bytes) -> None:
+    """Like `write_atomically`, but a FileExistsError where `path` is there already."""
+    with _temporary(path) as temporary:
+        temporary.write_bytes(content)
+        _sync(temporary)
+        os.link(temporary, path)
+
+
+def write_parquet(path: pathlib.Path, table: pa.Table) -> None:
+    with _temporary(path) as temporary:
+        pq.write_table(table, temporary)
+        _sync(temporary)
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _temporary(path: pathlib.Path):  # noqa: ANN202
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: pathlib.Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json(value: Any, indent: int | None = 2) -> bytes:
+    return (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode()
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,177 @@
+"""One run as pure functions: `train(setup, hyper, key, feed)` and the pieces it is made of.
+
+The engine maps `begin`, `advance`, `assess` and `finish` over runs; `train` is their composition.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from fishjax.config import Hyper, Setup
+from fishjax.evaluate import Evaluation, Examination, examine, read
+from fishjax.feed import DROPOUT, INIT, Feed, images, shuffled, stream
+from fishjax.measure.flow import along_depth, flow, relative
+from fishjax.measure.units import History, follow, silent_share, unit_shares, unseen
+from fishjax.nn.losses import cross_entropy
+from fishjax.nn.models import Model, Output, Variables, build
+from fishjax.optim import optimiser
+
+
+class State(NamedTuple):
+    """Where a run stands.
+
+    bad_step: the first step whose loss or update was not finite, from which on the network is
+    frozen as it was before that step; -1 while there is none.
+    """
+
+    variables: Variables
+    opt: optax.OptState
+    step: jax.Array
+    bad_step: jax.Array
+    history: History
+
+
+class Watched(NamedTuple):
+    """What the probes saw, each `[epoch or step, layer]` as `setup.watch` says, empty where off.
+
+    flow: over layers with a kernel, see `measure.flow.relative`. depth: `[epoch or step]`, the
+    flow along the convolutions, see `measure.flow.along_depth`. units: over hidden layers, the
+    `silent_share` of units active on no image of the minibatch.
+    """
+
+    flow: dict[str, jax.Array]
+    depth: dict[str, jax.Array]
+    units: dict[str, jax.Array]
+
+
+class Trace(NamedTuple):
+    """What the steps of some epochs showed: mean training loss `[epoch]` in nats, and probes."""
+
+    loss: jax.Array
+    watched: Watched
+
+
+def train(
+    setup: Setup, hyper: Hyper, key: jax.Array, feed: Feed
+) -> tuple[State, Trace, Evaluation, Examination]:
+    """One whole run.
+
+    Trace leaves are `[chunk, epoch or step, ...]` with `watch.every` epochs to a chunk;
+    evaluations `[1 + chunk, ...]`, the first one before any step.
+    """
+    state, first = assess(setup, hyper, feed, begin(setup, hyper, key))
+
+    def chunk(state: State, _: None) -> tuple[State, tuple[Trace, Evaluation]]:
+        state, trace = advance(setup, hyper, key, feed, state)
+        state, evaluation = assess(setup, hyper, feed, state)
+        return state, (trace, evaluation)
+
+    state, (trace, rest) = lax.scan(chunk, state, None, setup.optim.epochs // setup.watch.every)
+    evaluations = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest)
+    return state, trace, evaluations, finish(setup, hyper, key, feed, state)
+
+
+def begin(setup: Setup, hyper: Hyper, key: jax.Array) -> State:
+    """The state before the first step."""
+    model = build(setup)
+    variables = model.init(stream(key, INIT), hyper)
+    opt = _optimiser(setup, hyper).init(variables.params)
+    return State(variables, opt, jnp.int32(0), jnp.int32(-1), unseen(sum(model.units)))
+
+
+def advance(
+    setup: Setup, hyper: Hyper, key: jax.Array, feed: Feed, state: State
+) -> tuple[State, Trace]:
+    """`watch.every` epochs of steps."""
+    model = build(setup)
+    epochs, steps, size = setup.watch.every, setup.steps_per_epoch, setup.optim.batch_size
+    first = state.step // steps
+    order = jax.vmap(lambda epoch: shuffled(feed, hyper, key, first + epoch))(jnp.arange(epochs))
+    batches = order[:, : steps * size].reshape(epochs * steps, size)
+
+    def body(state: State, batch: jax.Array) -> tuple[State, tuple[jax.Array, Watched]]:
+        return step(setup, model, hyper, key, feed, state, batch)
+
+    state, (loss, watched) = lax.scan(body, state, batches)
+    resolved = Watched(
+        _resolve(watched.flow, setup.watch.flow, epochs),
+        _resolve(watched.depth, setup.watch.flow, epochs),
+        _resolve(watched.units, setup.watch.units, epochs),
+    )
+    return state, Trace(jnp.mean(loss.reshape(epochs, steps), axis=1), resolved)
+
+
+def step(
+    setup: Setup,
+    model: Model,
+    hyper: Hyper,
+    key: jax.Array,
+    feed: Feed,
+    state: State,
+    batch: jax.Array,
+) -> tuple[State, tuple[jax.Array, Watched]]:
+    """One minibatch of indices `[batch]`: the next state, its loss, and what is watched of it."""
+    pixels, labels = images(feed, batch), feed.labels[batch]
+    drop = jax.random.fold_in(stream(key, DROPOUT), state.step)
+    params = state.variables.params
+
+    def loss_of(params: Any) -> tuple[jax.Array, Output]:
+        now = Variables(params, state.variables.stats)
+        out = model.apply(now, pixels, hyper, train=True, key=drop)
+        return cross_entropy(out.logits, labels, hyper.label_smoothing), out
+
+    (loss, out), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
+    updates, opt = _optimiser(setup, hyper).update(grads, state.opt, params)
+    moved = Variables(optax.apply_updates(params, updates), out.stats)
+    finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(updates))
+    going = finite & (state.bad_step < 0)
+    variables, opt = jax.tree.map(
+        lambda new, old: jnp.where(going, new, old), (moved, opt), (state.variables, state.opt)
+    )
+    bad_step = jnp.where(finite | (state.bad_step >= 0), state.bad_step, state.step)
+    following = State(variables, opt, state.step + 1, bad_step, state.history)
+    return following, (loss, _watch(setup, model, params, grads, updates, out))
+
+
+def assess(setup: Setup, hyper: Hyper, feed: Feed, state: State) -> tuple[State, Evaluation]:
+    """Reads the training, validation and test images, and follows the units."""
+    model = build(setup)
+    splits, activity = read(model, hyper, feed, state.variables)
+    history = follow(state.history, activity)
+    evaluation = Evaluation(*splits, unit_shares(history, activity, model.units))
+    return state._replace(history=history), evaluation
+
+
+def finish(setup: Setup, hyper: Hyper, key: jax.Array, feed: Feed, state: State) -> Examination:
+    """The measures that are read once, of the last state."""
+    return examine(build(setup), hyper, key, feed, state.variables)
+
+
+def _optimiser(setup: Setup, hyper: Hyper) -> optax.GradientTransformation:
+    return optimiser(hyper, setup.steps_per_epoch, setup.optim.epochs)
+
+
+def _watch(
+    setup: Setup, model: Model, params: Any, grads: Any, updates: Any, out: Output
+) -> Watched:
+    """The step's statistics; nothing is computed for a probe that is off."""
+    seen_flow, seen_depth, seen_units = {}, {}, {}
+    if setup.watch.flow != "off":
+        seen_flow = relative(flow(params, grads, updates, model.layers))
+        seen_depth = along_depth(seen_flow["flow"][: setup.model.depth])
+    if setup.watch.units != "off":
+        silent = [silent_share(out.taps[layer]) for layer in model.hidden]
+        seen_units = {"silent_share": jnp.stack(silent)}
+    return Watched(seen_flow, seen_depth, seen_units)
+
+
+def _resolve(seen: dict[str, jax.Array], resolution: str, epochs: int) -> dict[str, jax.Array]:
+    """`[step, ...]` as it is, or averaged over each epoch to `[epoch, ...]`."""
+    if resolution == "step":
+        return seen
+    return {
+        name: jnp.mean(x.reshape(epochs, -1, *x.shape[1:]), axis=1) for name, x in seen.items()
+    }
