@@ -4,24 +4,22 @@ Placeholder docstring.
 """
 
 from fishjax.command import main
-from fishjax.config import Config, override
+from fishjax.config import Config
 from fishjax.evidence.plan import (
-    ACCURACY_DELTA,
-    FACTOR_DELTA,
-    Claim,
-    Contrast,
-    Placebo,
     Plan,
-    Reading,
-    Scenario,
-    Target,
 )
+from fishjax.settings import override
 from fishjax.study import Scale, Study
 from fishjax.sweep import Arm, Tuned, Tuning
 
 BASE = override(
     Config(),
-    {"model.depth": 4, "model.widths": (8, 16, 16, 32), "model.dense": (32,), "data.image_size": 16},
+    {
+        "model.depth": 4,
+        "model.widths": (8, 16, 16, 32),
+        "model.dense": (32,),
+        "data.image_size": 16,
+    },
 )
 SHIFT = -1.0
 DYING = {"hyper.bias_shift": SHIFT, "hyper.lr": Tuned("dying")}
@@ -43,7 +41,12 @@ STUDY = Study(
         "smoke": Scale(
             seeds=(0, 1),
             tuning=Tuning(("healthy", "dying"), (0.03, 0.1), (1000,)),
-            settings={"optim.epochs": 4, "watch.every": 2, "data.train_size": 64, "data.val_size": 32},
+            settings={
+                "optim.epochs": 4,
+                "watch.every": 2,
+                "data.train_size": 64,
+                "data.val_size": 32,
+            },
         ),
         "laptop": Scale(
             seeds=tuple(range(8)), tuning=Tuning(("healthy", "dying"), RATES, (1000, 1001, 1002))

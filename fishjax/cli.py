@@ -21,9 +21,12 @@ def status(folder: Folder) -> int:
     sweep = SweepFolder(folder)
     plan = sweep.plan()
     print(f"{plan['study']} at scale {plan['scale']} on {plan['data']['spec']}")
-    for arm, cells in sweep.cells_by_arm().items():
-        outcomes = (cell.outcome() for cell in cells)
-        counts = Counter(outcome["status"] if outcome else "unfinished" for outcome in outcomes)
+    arms: dict[str, Counter[str]] = {}
+    for about, cell in sweep.started():
+        outcome = cell.outcome()
+        words = outcome["status"] if outcome else "unfinished"
+        arms.setdefault(about["arm"], Counter())[words] += 1
+    for arm, counts in arms.items():
         words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
         print(f"  {arm:40} {words}")
     return DONE

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import FlagCreatePairsOff, arg
 
-from fishjax.config import parse_settings
 from fishjax.engine import devices
 from fishjax.engine.program import default_mapping
 from fishjax.engine.runner import Runner
 from fishjax.exits import AGAIN, DONE, guarded
 from fishjax.present.terminal import render
 from fishjax.session import Session
+from fishjax.settings import parse_settings
 from fishjax.study import Request, Study
 from fishjax.sweep import parse_seeds, parse_shard, slug
 

@@ -6,28 +6,31 @@ equal `Setup`s share one compiled program.
 """
 
 import dataclasses
-import hashlib
-import json
 import math
 import typing
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from fishjax.fields import UsageError, check, nearest, parse, static, traced
+from fishjax.fields import UsageError, check, static, traced
 
 
 @dataclass(frozen=True)
 class Model:
     depth: int = static(4, "number of convolution layers", low=1, high=32)
     widths: tuple[int, ...] = static(
-        (8, 16, 16, 32), "channels of each convolution; the last repeats", low=1, high=4096, nonempty=True
+        (8, 16, 16, 32),
+        "channels of each convolution; the last repeats",
+        low=1,
+        high=4096,
+        nonempty=True,
     )
     pool_every: int = static(1, "2x2 max-pool after every n-th convolution while it fits", low=1)
     dense: tuple[int, ...] = static((), "units of each hidden dense layer", low=1, high=65536)
     activation: str = traced("relu", "activation", choices=("relu", "leaky_relu"))
     norm: str = static("none", "normalisation after the convolution", choices=("none", "batch"))
-    norm_at: tuple[int, ...] = static((), "convolutions that get the norm, from 0; none = all", low=0)
+    norm_at: tuple[int, ...] = static(
+        (), "convolutions that get the norm, from 0; none = all", low=0
+    )
     init: str = traced("he", "distribution of initial weights", choices=("he", "normal"))
 
     @property
@@ -227,69 +230,11 @@ def fields() -> dict[str, dataclasses.Field]:
     }
 
 
-def override(config: Config, changes: Mapping[str, Any]) -> Config:
-    """`config` with dotted names replaced; values may be text, as given on a command line.
-
-    Raises UsageError for an unknown name, a value of the wrong type, or one out of bounds.
-    """
-    known = fields()
-    grouped: dict[str, dict[str, Any]] = {}
-    for dotted, value in changes.items():
-        if dotted not in known:
-            raise UsageError(f"unknown key {dotted!r}{nearest(dotted, known)}")
-        section, name = dotted.split(".")
-        grouped.setdefault(section, {})[name] = parse(dotted, known[dotted], value)
-    replaced = {
-        section: dataclasses.replace(getattr(config, section), **values)
-        for section, values in grouped.items()
-    }
-    return dataclasses.replace(config, **replaced)
-
-
-def parse_settings(settings: Iterable[str]) -> dict[str, str]:
-    """`["hyper.lr=0.1", ...]` as a mapping; raises UsageError where there is no `=`."""
-    pairs = {}
-    for text in settings:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes key=value, not {text!r}")
-        pairs[key.strip()] = value.strip()
-    known = fields()
-    for key in pairs:
-        if key not in known:
-            raise UsageError(f"unknown key {key!r}{nearest(key, known)}")
-    return pairs
-
-
-def to_dict(config: Config) -> dict[str, dict[str, Any]]:
-    """The configuration as plain JSON values (an infinite number is the text `inf`)."""
-    return {
-        section: {name: _plain(value) for name, value in values.items()}
-        for section, values in dataclasses.asdict(config).items()
-    }
-
-
-def from_dict(tree: Mapping[str, Mapping[str, Any]]) -> Config:
-    """The inverse of `to_dict`; an unknown name is a UsageError."""
-    flat = {f"{section}.{name}": v for section, vs in tree.items() for name, v in vs.items()}
-    return override(Config(), flat)
-
-
-def digest(config: Config) -> str:
-    """Eight hexadecimal digits that name a configuration (sha256 of its canonical JSON)."""
-    text = json.dumps(to_dict(config), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return "inf" if value == math.inf else value
-
-
 def _untraced(section: Any) -> Any:
-    """The section with its traced fields at their defaults, so that equal programs compare equal."""
-    defaults = {f.name: f.default for f in dataclasses.fields(section) if f.metadata["kind"] == "traced"}
+    """The section with its traced fields at their defaults: equal programs compare equal."""
+    defaults = {
+        f.name: f.default for f in dataclasses.fields(section) if f.metadata["kind"] == "traced"
+    }
     return dataclasses.replace(section, **defaults)
 
 

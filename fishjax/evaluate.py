@@ -82,7 +82,7 @@ def _over_batches(
     index: jax.Array,
     counted: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Logits of every example of `index`, and the number of `counted` ones each unit is active on."""
+    """Logits of every example, and on how many of the `counted` ones each unit is active."""
     pad = -len(index) % BATCH
     batches = jnp.pad(index, (0, pad)).reshape(-1, BATCH)
     weights = jnp.pad(counted, (0, pad)).reshape(-1, BATCH).astype(jnp.float32)

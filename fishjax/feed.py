@@ -34,9 +34,13 @@ def stream(key: jax.Array, purpose: int) -> jax.Array:
 
 def images(feed: Feed, index: jax.Array) -> jax.Array:
     """The images `[index]` as float32, centred and scaled by the training pixels."""
-    pixels = feed.pool[index].astype(jnp.float32) / 255.0
+    return normalised(feed.pool[index], feed.mean, feed.deviation)
+
+
+def normalised(pixels: jax.Array, mean: jax.Array, deviation: jax.Array) -> jax.Array:
+    """uint8 pixels `[image, height, width, 3]` as float32, centred and scaled per channel `[3]`."""
     along = (1, 1, 1, 3)
-    return (pixels - feed.mean.reshape(along)) / feed.deviation.reshape(along)
+    return (pixels.astype(jnp.float32) / 255.0 - mean.reshape(along)) / deviation.reshape(along)
 
 
 def shuffled(feed: Feed, hyper: Hyper, key: jax.Array, epoch: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What a configuration field is: static or traced, within bounds, one of its choices, or text to parse."""
+"""A configuration field: static or traced, its bounds and choices, and how to read it from text."""
 
 import dataclasses
 import difflib

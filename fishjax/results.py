@@ -12,9 +12,7 @@ from fishjax.store import SweepFolder
 COLUMNS = ("step", "epoch", "metric", "dim", "part", "value")
 
 
-def collect(
-    sweep: SweepFolder, folders: Mapping[tuple[str, int], str], classes: int
-) -> xr.Dataset:
+def collect(sweep: SweepFolder, folders: Mapping[tuple[str, int], str], classes: int) -> xr.Dataset:
     """Every committed cell of `folders`, which maps (arm, seed) to a cell's folder.
 
     Variables `(arm, seed, epoch[, layer | species | share])` by metric, NaN where not measured,

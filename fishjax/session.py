@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 import xarray as xr
 
-from fishjax.config import override, to_dict
 from fishjax.data.sheet import write_samples
 from fishjax.data.source import open_source
 from fishjax.engine.devices import describe
@@ -21,6 +20,7 @@ from fishjax.present.figures import write_figures
 from fishjax.present.tables import write_tables
 from fishjax.provenance import revision
 from fishjax.results import collect, long_table
+from fishjax.settings import override, to_dict
 from fishjax.store import ENVIRONMENT, SUMMARY, SweepFolder, choose, write_json, write_parquet
 from fishjax.study import Request, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Cell, Tuned, cells
@@ -148,7 +148,10 @@ class Session:
                 "settings_tried": len(tuning.rates) * len(tuning.arms),
                 "chosen": self.rates(),
             },
-            "timing": {**timing, "run_steps_per_s": timing["run_steps"] / running if running else None},
+            "timing": {
+                **timing,
+                "run_steps_per_s": timing["run_steps"] / running if running else None,
+            },
         }
 
     def _arms_at(self, rates: Mapping[str, float]) -> Stage:
@@ -165,7 +168,9 @@ class Session:
         """Arms override the base; a setting that every one of them overrides would do nothing."""
         for key in self.request.settings:
             if all(key in arm.changes for arm in self.study.arms):
-                raise UsageError(f"--set {key} has no effect: every arm of {self.study.name} sets it")
+                raise UsageError(
+                    f"--set {key} has no effect: every arm of {self.study.name} sets it"
+                )
 
 
 def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,11 +35,18 @@ class CellFolder:
         """Where the checkpoint of the final network goes."""
         return self.path / "params"
 
-    def start(self, config: Mapping[str, Any]) -> None:
-        """Makes the folder, names what will run, and drops what an unfinished start left."""
+    def start(self, about: Mapping[str, Any]) -> None:
+        """Makes the folder, writes `about` to `config.json`, drops an unfinished start's log."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "config.json", config)
+        write_json(self.path / "config.json", about)
         (self.path / "metrics.jsonl").write_bytes(b"")
+
+    def about(self) -> dict[str, Any] | None:
+        """What `start` was told, or None where it cannot be read."""
+        try:
+            return json.loads((self.path / "config.json").read_bytes())
+        except (OSError, ValueError):
+            return None
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Appends one line to `metrics.jsonl`, to be read while the run goes on."""
@@ -80,12 +87,10 @@ class SweepFolder:
     def cell(self, folder: str) -> CellFolder:
         return CellFolder(self.path / "cells" / folder)
 
-    def cells_by_arm(self) -> dict[str, list[CellFolder]]:
-        """The cells that were ever started, by the name of their arm's folder."""
-        found: dict[str, list[CellFolder]] = {}
-        for path in sorted((self.path / "cells").glob("*/seed=*")):
-            found.setdefault(path.parent.name, []).append(CellFolder(path))
-        return found
+    def started(self) -> list[tuple[dict[str, Any], CellFolder]]:
+        """Every cell that was ever started, with what its `config.json` says, in a fixed order."""
+        cells = [CellFolder(path) for path in sorted((self.path / "cells").glob("*/seed=*"))]
+        return [(about, cell) for cell in cells if (about := cell.about())]
 
     def plan(self) -> dict[str, Any]:
         """The pinned plan; a UsageError where there is none."""
@@ -186,7 +191,7 @@ def write_parquet(path: pathlib.Path, table: pa.Table) -> None:
 
 
 @contextlib.contextmanager
-def _temporary(path: pathlib.Path):  # noqa: ANN202
+def _temporary(path: pathlib.Path):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

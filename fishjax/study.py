@@ -1,4 +1,4 @@
-"""A study as data: base run, arms, tuning, plan and scales, declared by a file in `experiments/`."""
+"""A study as data, declared by a file in `experiments/`: base run, arms, tuning, plan, scales."""
 
 import dataclasses
 import pathlib

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fishjax.config import Config, digest, override
+from fishjax.config import Config
 from fishjax.fields import UsageError
+from fishjax.settings import digest, override
 
 TUNING_SEEDS_FROM = 1000
 

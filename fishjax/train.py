@@ -172,6 +172,4 @@ def _resolve(seen: dict[str, jax.Array], resolution: str, epochs: int) -> dict[s
     """`[step, ...]` as it is, or averaged over each epoch to `[epoch, ...]`."""
     if resolution == "step":
         return seen
-    return {
-        name: jnp.mean(x.reshape(epochs, -1, *x.shape[1:]), axis=1) for name, x in seen.items()
-    }
+    return {name: jnp.mean(x.reshape(epochs, -1, *x.shape[1:]), axis=1) for name, x in seen.items()}

@@ -104,7 +104,9 @@ def _over_runs(piece: Piece, mapping: Mapping) -> Piece:
             return jax.vmap(one)((slots, *rest))
 
         def unless_idle(per_run: tuple) -> Any:
-            blank = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(one, per_run))
+            blank = jax.tree.map(
+                lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(one, per_run)
+            )
             return lax.cond(per_run[0].active, one, lambda _: blank, per_run)
 
         return lax.map(unless_idle, (slots, *rest))

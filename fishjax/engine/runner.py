@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fishjax.config import Setup, to_dict
+from fishjax.config import Setup
 from fishjax.data.dataset import Dataset
 from fishjax.engine.checkpoints import Saver
 from fishjax.engine.packs import Pack, slots
 from fishjax.engine.program import Mapping, Program, Shared, Slots
 from fishjax.engine.record import Record
 from fishjax.nn.models import build
+from fishjax.settings import to_dict
 from fishjax.store import SweepFolder
 from fishjax.train import State
 
@@ -52,7 +53,8 @@ class Runner:
         before = program.compile_s
         folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
         for folder, cell in zip(folders, pack.cells, strict=True):
-            folder.start(to_dict(cell.config))
+            about = {"arm": cell.arm, "seed": cell.seed, "species": self._dataset.species}
+            folder.start({**about, "config": to_dict(cell.config)})
         record = Record(pack.setup, build(pack.setup), self._dataset.species)
         runs = slots(self._dataset, pack)
         state = self._train(program, pack, runs, record, tick)

@@ -100,7 +100,9 @@ class Method(NamedTuple):
     interval: Callable[[Sample, float], tuple[float, float]]
 
 
-SIGN_FLIP = Method("sign-flip", lambda values: float(np.mean(values)), sign_flip, sign_flip_interval)
+SIGN_FLIP = Method(
+    "sign-flip", lambda values: float(np.mean(values)), sign_flip, sign_flip_interval
+)
 SIGN = Method("sign", middle, sign, sign_interval)
 
 

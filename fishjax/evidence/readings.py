@@ -94,7 +94,9 @@ def _level(values: xr.DataArray, reading: Reading) -> xr.DataArray:
     if reading.since is not None:
         level = level - _at_epoch(values, reading.since)
     if other := set(level.dims) - {"seed", *AVERAGED}:
-        raise UsageError(f"a reading cannot choose along {min(map(str, other))} of {reading.metric}")
+        raise UsageError(
+            f"a reading cannot choose along {min(map(str, other))} of {reading.metric}"
+        )
     return level.mean([dim for dim in AVERAGED if dim in level.dims])
 
 

@@ -27,7 +27,7 @@ class History(NamedTuple):
 
 
 def activity(h: jax.Array, weight: jax.Array) -> jax.Array:
-    """The weight `[batch]` of the samples each unit is active on: `[batch, ..., unit]` -> `[unit]`."""
+    """The total `weight` `[batch]` of the samples on which each unit of `h` is active, `[unit]`."""
     active = jnp.any(h != 0, axis=tuple(range(1, h.ndim - 1)))
     return weight @ active.astype(weight.dtype)
 

@@ -62,7 +62,9 @@ def _spread(g: jax.Array, stride: int) -> jax.Array:
 def _input_gradient(g: jax.Array, w: jax.Array, shape: tuple, pads: tuple) -> jax.Array:
     """Full correlation of the spread output gradient with the flipped, transposed kernel."""
     around = []
-    for size, grad, kernel, (low, _) in zip(shape[1:3], g.shape[1:3], w.shape[:2], pads, strict=True):
+    for size, grad, kernel, (low, _) in zip(
+        shape[1:3], g.shape[1:3], w.shape[:2], pads, strict=True
+    ):
         before = kernel - 1 - low
         around.append((before, size + kernel - 1 - grad - before))
     flipped = jnp.flip(w, (0, 1)).swapaxes(2, 3)
@@ -72,11 +74,11 @@ def _input_gradient(g: jax.Array, w: jax.Array, shape: tuple, pads: tuple) -> ja
 def _kernel_gradient(x: jax.Array, g: jax.Array, shape: tuple, pads: tuple) -> jax.Array:
     """Correlation of the images with the output gradient, batch and channel exchanged."""
     around = []
-    for size, grad, kernel, (low, _) in zip(x.shape[1:3], g.shape[1:3], shape[:2], pads, strict=True):
+    for size, grad, kernel, (low, _) in zip(
+        x.shape[1:3], g.shape[1:3], shape[:2], pads, strict=True
+    ):
         around.append((low, grad + kernel - 1 - size - low))
     images = x.transpose(3, 1, 2, 0)
     filters = g.transpose(1, 2, 0, 3)
-    gradient = lax.conv_general_dilated(
-        images, filters, (1, 1), around, dimension_numbers=_LAYOUT
-    )
+    gradient = lax.conv_general_dilated(images, filters, (1, 1), around, dimension_numbers=_LAYOUT)
     return gradient.transpose(1, 2, 0, 3)

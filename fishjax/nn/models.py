@@ -1,6 +1,7 @@
 """Plain CNNs behind `Model(init, apply)`: pure functions with named taps."""
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -36,8 +37,8 @@ class Probe(NamedTuple):
     nudge: added to the pre-activation; mask: multiplied into the activation.
     """
 
-    nudge: Taps = {}
-    mask: Taps = {}
+    nudge: Taps = MappingProxyType({})
+    mask: Taps = MappingProxyType({})
 
 
 class Model(NamedTuple):

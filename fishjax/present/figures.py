@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -51,7 +51,8 @@ CAPTIONS = {
     "seeds; the band reaches from the lowest to the highest seed. Diverged runs are counted in "
     "the legend and left out of the curves.",
     "layer_map": "For each arm, layer by epoch: the share of dead units (mean over seeds) and the "
-    "gradient's norm over the weight's (median over seeds). Grey: not measured.",
+    "gradient's norm over the weight's (median over seeds). Grey: not measured. "
+    "Diverged runs are counted above the map and left out of it.",
 }
 
 
@@ -63,7 +64,8 @@ def learning_curves(results: xr.Dataset) -> Figure:
     figure = Figure(figsize=(TEXT_WIDTH, 2.3 + 0.16 * rows), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("val_accuracy", "train_loss"), strict=True):
         for index, arm in enumerate(arms):
-            _curve(axes, results[name].sel(arm=arm), _lost(results, arm), index)
+            values = quantity(name).scale * results[name].sel(arm=arm)
+            _curve(axes, values, _lost(results, arm), index)
         axes.set_xlabel("epoch")
         axes.set_ylabel(quantity(name).heading)
         axes.margins(x=0.02)
@@ -82,12 +84,13 @@ def layer_map(results: xr.Dataset) -> Figure:
     arms = [str(name) for name in results["arm"].values]
     bands = math.ceil(len(arms) / ACROSS)
     across = math.ceil(len(arms) / bands)
-    tall = min(2.6, max(0.9, 0.09 * results.sizes["layer"] + 0.3))
+    tall = min(1.75, max(0.9, 0.09 * results.sizes["layer"] + 0.3))
     figure = Figure(figsize=(TEXT_WIDTH, bands * (2 * tall + 0.75)), layout="constrained")
     grid = figure.subplots(2 * bands, across, sharex=True, sharey=True, squeeze=False)
-    dead = 100 * results["dead_share"].mean("seed")
+    kept = results[["dead_share", "flow"]].where(results["diverged"] != 1)
+    dead = 100 * kept["dead_share"].mean("seed")
     with np.errstate(divide="ignore"):
-        flow = np.log10(results["flow"].median("seed"))
+        flow = np.log10(kept["flow"].median("seed"))
     panels = (
         (dead, Normalize(0, 100), "magma_r", "neither", "dead units (%)"),
         (flow, *_decades(flow.values), "log₁₀ flow"),
@@ -95,30 +98,35 @@ def layer_map(results: xr.Dataset) -> Figure:
     for row, axes in enumerate(grid):
         values, norm, colours, extend, label = panels[row % 2]
         shown = arms[row // 2 * across : (row // 2 + 1) * across]
-        meshes = [
+        for ax, arm in zip(axes, shown, strict=False):
             _map(ax, values.sel(arm=arm), norm, colours)
-            for ax, arm in zip(axes, shown, strict=False)
-        ]
+            if row % 2 == 0:
+                ax.set_title(_title(arm, 86 // across) + _count(_lost(results, arm), "\n"))
         for ax in axes[len(shown) :]:
             ax.set_visible(False)
-        for ax, arm in zip(axes, shown, strict=False) if row % 2 == 0 else ():
-            ax.set_title(textwrap.fill(_short(arm, 36), 18) + _count(_lost(results, arm), "\n"))
-        figure.colorbar(meshes[0], ax=list(axes), label=label, extend=extend, aspect=12)
+        scale = ScalarMappable(norm, colours)
+        figure.colorbar(scale, ax=list(axes), label=label, extend=extend, aspect=12)
     _label_layers(grid, [str(name) for name in results["layer"].values])
     return figure
 
 
-def write_figures(results: xr.Dataset, study: str, folder: pathlib.Path) -> list[pathlib.Path]:
+def write_figures(
+    summary: Mapping[str, Any], results: xr.Dataset, folder: pathlib.Path
+) -> list[pathlib.Path]:
     """Writes `figures/*.{svg,pdf}` into a study's folder; equal results give equal bytes."""
     written = []
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     with style():
         for draw in (learning_curves, layer_map):
-            name = draw.__name__
-            figure = draw(results)
-            for kind, metadata in _metadata(f"{study}: {name.replace('_', ' ')}", CAPTIONS[name]).items():
+            name, figure = draw.__name__, draw(results)
+            title = plain(f"{summary['study']}: {name.replace('_', ' ')}")
+            metadata = {
+                "svg": {"Title": title, "Description": CAPTIONS[name], "Date": None},
+                "pdf": {"Title": title, "Subject": CAPTIONS[name], "CreationDate": None},
+            }
+            for kind, about in metadata.items():
                 buffer = io.BytesIO()
-                figure.savefig(buffer, format=kind, metadata=metadata)
+                figure.savefig(buffer, format=kind, metadata=about)
                 path = folder / "figures" / f"{name}.{kind}"
                 write_atomically(path, buffer.getvalue())
                 written.append(path)
@@ -131,3 +139,92 @@ def style() -> Iterator[None]:
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         yield
+
+
+def _curve(axes: Axes, values: xr.DataArray, lost: npt.NDArray[np.bool_], index: int) -> None:
+    """Draws `values`, `[seed, epoch]`, of the seeds that are not lost, where they were measured."""
+    kept = values.isel(seed=np.flatnonzero(~lost)).dropna("epoch", how="all")
+    if not kept.size:
+        return
+    look, epochs = _look(index), kept["epoch"].values
+    every = max(1, len(epochs) // 8)
+    axes.fill_between(
+        epochs, kept.min("seed"), kept.max("seed"), color=look["color"], alpha=0.13, linewidth=0
+    )
+    offset = index % every
+    axes.plot(
+        epochs, kept.mean("seed"), linewidth=1.3, markersize=3.5, markevery=(offset, every), **look
+    )
+
+
+def _map(axes: Axes, values: xr.DataArray, norm: Normalize, colours: str) -> None:
+    """Draws `values`, `[epoch, layer]`, the first layer on top; epochs never measured are left out."""
+    values = values.dropna("epoch", how="all")
+    epochs, layers = values["epoch"].values.astype(float), values.sizes["layer"]
+    cells = values.transpose("layer", "epoch").values
+    axes.set_facecolor(NOT_MEASURED)
+    axes.set_ylim(layers - 0.5, -0.5)
+    axes.tick_params(length=2)
+    if len(epochs):
+        borders = np.arange(layers + 1) - 0.5
+        shown = np.ma.masked_where(np.isnan(cells), cells)
+        axes.pcolormesh(
+            _edges(epochs), borders, shown, norm=norm, cmap=colours, rasterized=True
+        )
+
+
+def _edges(epochs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The borders of cells centred on the epochs: `[epoch]` -> `[epoch + 1]`."""
+    if len(epochs) < 2:
+        return np.concatenate([epochs - 0.5, epochs[-1:] + 0.5])
+    middles = (epochs[1:] + epochs[:-1]) / 2
+    ends = 2 * epochs[[0, -1]] - middles[[0, -1]]
+    return np.concatenate([ends[:1], middles, ends[1:]])
+
+
+def _decades(values: npt.NDArray[np.float64]) -> tuple[Normalize, str, str]:
+    """One scale for all panels, six decades at most: less is drawn as the least."""
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (-1.0, 0.0)
+    floor = max(low, high - DECADES)
+    extend = "min" if np.any(values < floor) else "neither"
+    return Normalize(floor, max(high, floor + 0.1)), "viridis", extend
+
+
+def _label_layers(grid: npt.NDArray[Any], layers: list[str]) -> None:
+    step = math.ceil(len(layers) / 8)
+    ticks = range(0, len(layers), step)
+    for axes in grid[:, 0]:
+        axes.set_yticks(ticks, [_short(layers[tick], 10) for tick in ticks])
+    for column in grid.T:
+        lowest = [axes for axes in column if axes.get_visible()][-1]
+        lowest.tick_params(labelbottom=True)
+        lowest.set_xlabel("epoch")
+
+
+def _look(index: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the arm at `index`; no two of 84 arms share all three."""
+    return {
+        "color": COLOURS[index % len(COLOURS)],
+        "marker": MARKERS[index % len(MARKERS)],
+        "dashes": DASHES[index % len(DASHES)],
+    }
+
+
+def _lost(results: xr.Dataset, arm: str) -> npt.NDArray[np.bool_]:
+    """Which seeds of an arm diverged, `[seed]`; a run without a record did not."""
+    return results["diverged"].sel(arm=arm).values == 1
+
+
+def _count(lost: npt.NDArray[np.bool_], before: str = " ") -> str:
+    return f"{before}({lost.sum()} of {len(lost)} diverged)" if lost.any() else ""
+
+
+def _title(arm: str, width: int) -> str:
+    """The name in lines of at most `width`, broken at blanks and after underscores."""
+    return textwrap.fill(_short(arm, 2 * width).replace("_", "_ "), width).replace("_ ", "_")
+
+
+def _short(name: str, width: int) -> str:
+    name = plain(name)
+    return name if len(name) <= width else name[: width - 1] + "…"

@@ -13,7 +13,7 @@ MISSING = "–"
 MINUS = "\N{MINUS SIGN}"
 INFINITY = "\N{INFINITY}"
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-WORDS = {"val": "validation", "auc": "AUC", "lr": "rate", "log2": "log₂"}
+WORDS = {"train": "training", "val": "validation", "auc": "AUC", "lr": "rate", "log2": "log₂"}
 FRACTIONS = {"accuracy", "share", "fraction", "recall"}
 DIFFERENCES = {"gain", "gap"}
 

@@ -1,0 +1,50 @@
+"""Whether a study shows the failure that the seed document describes."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from fishjax.evidence.effect import describe
+from fishjax.evidence.plan import Scenario, Target
+from fishjax.evidence.readings import number, pairs
+
+
+def reproduce(scenario: Scenario, results: xr.Dataset) -> dict[str, Any]:
+    """The entry of summary.json: each target's bounds, its mean over seeds, and whether all hold.
+
+    A mean on its bound holds (to rounding); one over less than all seeds does not. Raises
+    UsageError where a target asks for what the results do not have.
+    """
+    measured = {target.name: _measure(target, results) for target in scenario.targets}
+    return {
+        "id": scenario.id,
+        "text": scenario.text,
+        "target": {target.name: _declared(target) for target in scenario.targets},
+        "measured": measured,
+        "reproduced": all(figure["within"] for figure in measured.values()),
+    }
+
+
+def _measure(target: Target, results: xr.Dataset) -> dict[str, Any]:
+    values = pairs(results, target).differences
+    figure = describe(values)
+    complete = figure["n"] == len(values) and figure["n"] > 0
+    return {**figure, "within": complete and _within(figure["mean"], target)}
+
+
+def _within(mean: float, target: Target) -> bool:
+    edges = np.array([target.low, target.high])
+    return bool(target.low <= mean <= target.high or np.isclose(mean, edges, rtol=1e-9).any())
+
+
+def _declared(target: Target) -> dict[str, Any]:
+    control = target.control
+    return {
+        "seed_figure": target.seed_figure,
+        "reading": target.reading.label,
+        "arm": list(target.arm) if isinstance(target.arm, tuple) else target.arm,
+        "control": list(control) if isinstance(control, tuple) else control,
+        "low": number(target.low),
+        "high": number(target.high),
+    }

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Runs a study's shards as processes on this machine and ends with its table.
+#
+#   launch/local.sh SHARDS STUDY [OPTION ...]
+#   launch/local.sh 2 dying_relu --scale smoke --out runs/demo
+#
+# Each shard gets its share of the cores. A shard that waits for others (exit code 75) is started
+# again; any other failure stops the launch with that code. Running it again resumes.
+set -euo pipefail
+
+if [ "$#" -lt 2 ] || ! [ "$1" -gt 0 ] 2>/dev/null; then
+  sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+shards=$1 study=$2
+shift 2
+python=${PYTHON:-python}
+cores=$(nproc)
+again=75
+
+run_shard() {
+  local shard=$1 code
+  shift
+  local first=$((shard * cores / shards)) last=$(((shard + 1) * cores / shards - 1))
+  [ "$last" -ge "$first" ] || last=$first
+  while true; do
+    code=0
+    taskset --cpu-list "$first-$last" "$python" -m "experiments.$study" "$@" \
+      --shard "$shard/$shards" >/dev/null || code=$?
+    [ "$code" -eq "$again" ] || return "$code"
+    sleep 2
+  done
+}
+
+trap 'kill -INT $(jobs -p) 2>/dev/null; wait; exit 75' INT TERM
+pids=()
+for ((shard = 0; shard < shards; shard++)); do
+  run_shard "$shard" "$@" &
+  pids+=("$!")
+done
+for pid in "${pids[@]}"; do
+  wait "$pid"
+done
+exec "$python" -m "experiments.$study" "$@"
