@@ -18,12 +18,15 @@ KILLED_SHARES = (0.0, 0.25, 0.5, 0.75)
 
 
 class Evaluation(NamedTuple):
-    """Scores of the three splits; units: shares per hidden layer, see `units.unit_shares`."""
+    """Scores of the three splits; units: shares per hidden layer, see `units.unit_shares`;
+    revival: of all units that ever died, see `units.revival`.
+    """
 
     train: Scores
     val: Scores
     test: Scores
     units: dict[str, jax.Array]
+    revival: jax.Array
 
 
 class Examination(NamedTuple):

@@ -14,7 +14,7 @@ from fishjax.config import Hyper, Setup
 from fishjax.evaluate import Evaluation, Examination, examine, read
 from fishjax.feed import DROPOUT, INIT, Feed, images, shuffled, stream
 from fishjax.measure.flow import along_depth, flow, relative
-from fishjax.measure.units import History, follow, silent_share, unit_shares, unseen
+from fishjax.measure.units import History, follow, revival, silent_share, unit_shares, unseen
 from fishjax.nn.losses import cross_entropy
 from fishjax.nn.models import Model, Output, Variables, build
 from fishjax.optim import optimiser
@@ -141,7 +141,8 @@ def assess(setup: Setup, hyper: Hyper, feed: Feed, state: State) -> tuple[State,
     model = build(setup)
     splits, activity = read(model, hyper, feed, state.variables)
     history = follow(state.history, activity)
-    evaluation = Evaluation(*splits, unit_shares(history, activity, model.units))
+    shares = unit_shares(history, activity, model.units)
+    evaluation = Evaluation(*splits, shares, revival(history))
     return state._replace(history=history), evaluation
 
 

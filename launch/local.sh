@@ -18,22 +18,26 @@ python=${PYTHON:-python}
 cores=$(nproc)
 again=75
 
+# Runs one shard to its end; a TERM reaches the study, which keeps what is finished.
 run_shard() {
-  local shard=$1 code
+  local shard=$1 child='' code
   shift
   local first=$((shard * cores / shards)) last=$(((shard + 1) * cores / shards - 1))
   [ "$last" -ge "$first" ] || last=$first
+  trap 'kill -TERM "$child" 2>/dev/null || true; wait "$child" || true; exit "$again"' TERM
   while true; do
-    code=0
     taskset --cpu-list "$first-$last" "$python" -m "experiments.$study" "$@" \
-      --shard "$shard/$shards" >/dev/null || code=$?
+      --shard "$shard/$shards" >/dev/null &
+    child=$!
+    code=0
+    wait "$child" || code=$?
     [ "$code" -eq "$again" ] || return "$code"
     sleep 2
   done
 }
 
-trap 'kill -INT $(jobs -p) 2>/dev/null; wait; exit 75' INT TERM
 pids=()
+trap 'kill -TERM "${pids[@]}" 2>/dev/null || true; wait || true; exit "$again"' INT TERM
 for ((shard = 0; shard < shards; shard++)); do
   run_shard "$shard" "$@" &
   pids+=("$!")

@@ -63,7 +63,9 @@ def test_a_unit_that_comes_back_is_revived_and_a_born_dead_one_never_died():
     assert history.died.tolist() == [True, False, False]
     assert history.revived.tolist() == [True, False, False]
     shares = units.unit_shares(history, jnp.float32([0.1, 0.3, 0.0]), (2, 1))
-    assert shares["revived_share"].tolist() == [1.0, 0.0]
+    assert shares["revived_share"].tolist() == [0.5, 0.0]
+    assert float(units.revival(history)) == 1.0
+    assert float(units.revival(units.unseen(3))) == 0.0
     assert shares["dead_share"].tolist() == [0.0, 1.0]
     assert shares["born_dead_share"].tolist() == [0.0, 1.0]
 

@@ -52,16 +52,21 @@ def unit_shares(history: History, activity: jax.Array, units: tuple[int, ...]) -
     dead_share: units active on less than 1 % of the samples (SageMaker Debugger's DeadRelu).
     born_dead_share: units active on no sample at the first evaluation.
     died_share: units born that are now active on no sample.
-    revived_share: of the units ever seen to have died, those seen active again; 0 if none died.
+    revived_share: units that died and were seen active again.
     """
-    ever = _by_layer(history.died, units)
     return {
         "activity": _by_layer(activity, units),
         "dead_share": _by_layer(activity < DEAD_BELOW, units),
         "born_dead_share": _by_layer(~history.born, units),
         "died_share": _by_layer(history.born & (activity == 0), units),
-        "revived_share": _by_layer(history.revived, units) / jnp.where(ever > 0, ever, 1.0),
+        "revived_share": _by_layer(history.revived, units),
     }
+
+
+def revival(history: History) -> jax.Array:
+    """Of the units ever seen to have died, the share seen active again; 0 where none died."""
+    died, revived = jnp.sum(history.died), jnp.sum(history.revived)
+    return revived / jnp.maximum(died, 1)
 
 
 def silent_share(h: jax.Array) -> jax.Array:

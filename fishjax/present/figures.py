@@ -19,6 +19,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fishjax.present.layers import dead_percent, log_flow, lost
 from fishjax.present.wording import plain, quantity
 from fishjax.store import write_atomically
 
@@ -57,7 +58,7 @@ CAPTIONS = {
 
 
 def learning_curves(results: xr.Dataset) -> Figure:
-    """Validation accuracy and training loss over epochs, a line per arm and a band over its seeds."""
+    """Validation accuracy and training loss over epochs: a line per arm, a band over its seeds."""
     arms = [str(name) for name in results["arm"].values]
     columns = 2 if len(arms) < 4 else 3
     rows = math.ceil(len(arms) / columns)
@@ -65,12 +66,12 @@ def learning_curves(results: xr.Dataset) -> Figure:
     for axes, name in zip(figure.subplots(1, 2), ("val_accuracy", "train_loss"), strict=True):
         for index, arm in enumerate(arms):
             values = quantity(name).scale * results[name].sel(arm=arm)
-            _curve(axes, values, _lost(results, arm), index)
+            _curve(axes, values, lost(results, arm), index)
         axes.set_xlabel("epoch")
         axes.set_ylabel(quantity(name).heading)
         axes.margins(x=0.02)
     handles = [Line2D([], [], linewidth=1.3, markersize=3.5, **_look(i)) for i in range(len(arms))]
-    labels = [_short(arm, 34) + _count(_lost(results, arm)) for arm in arms]
+    labels = [_short(arm, 34) + _count(lost(results, arm)) for arm in arms]
     legend = figure.legend(
         handles, [""] * len(arms), loc="outside lower center", ncols=columns, handlelength=4
     )
@@ -80,19 +81,16 @@ def learning_curves(results: xr.Dataset) -> Figure:
 
 
 def layer_map(results: xr.Dataset) -> Figure:
-    """Small multiples, an arm each: dead units above gradient flow, layer by epoch, shared scales."""
+    """Small multiples, an arm each: dead units above gradient flow, layer by epoch."""
     arms = [str(name) for name in results["arm"].values]
     bands = math.ceil(len(arms) / ACROSS)
     across = math.ceil(len(arms) / bands)
     tall = min(1.75, max(0.9, 0.09 * results.sizes["layer"] + 0.3))
     figure = Figure(figsize=(TEXT_WIDTH, bands * (2 * tall + 0.75)), layout="constrained")
     grid = figure.subplots(2 * bands, across, sharex=True, sharey=True, squeeze=False)
-    kept = results[["dead_share", "flow"]].where(results["diverged"] != 1)
-    dead = 100 * kept["dead_share"].mean("seed")
-    with np.errstate(divide="ignore"):
-        flow = np.log10(kept["flow"].median("seed"))
+    flow = log_flow(results)
     panels = (
-        (dead, Normalize(0, 100), "magma_r", "neither", "dead units (%)"),
+        (dead_percent(results), Normalize(0, 100), "magma_r", "neither", "dead units (%)"),
         (flow, *_decades(flow.values), "log₁₀ flow"),
     )
     for row, axes in enumerate(grid):
@@ -101,7 +99,7 @@ def layer_map(results: xr.Dataset) -> Figure:
         for ax, arm in zip(axes, shown, strict=False):
             _map(ax, values.sel(arm=arm), norm, colours)
             if row % 2 == 0:
-                ax.set_title(_title(arm, 86 // across) + _count(_lost(results, arm), "\n"))
+                ax.set_title(_title(arm, 86 // across) + _count(lost(results, arm), "\n"))
         for ax in axes[len(shown) :]:
             ax.set_visible(False)
         scale = ScalarMappable(norm, colours)
@@ -113,9 +111,9 @@ def layer_map(results: xr.Dataset) -> Figure:
 def write_figures(
     summary: Mapping[str, Any], results: xr.Dataset, folder: pathlib.Path
 ) -> list[pathlib.Path]:
-    """Writes `figures/*.{svg,pdf}` into a study's folder; equal results give equal bytes."""
+    """Writes every figure as `folder/NAME.{svg,pdf}`; equal results give equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
     written = []
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
     with style():
         for draw in (learning_curves, layer_map):
             name, figure = draw.__name__, draw(results)
@@ -127,7 +125,7 @@ def write_figures(
             for kind, about in metadata.items():
                 buffer = io.BytesIO()
                 figure.savefig(buffer, format=kind, metadata=about)
-                path = folder / "figures" / f"{name}.{kind}"
+                path = folder / f"{name}.{kind}"
                 write_atomically(path, buffer.getvalue())
                 written.append(path)
     return written
@@ -141,7 +139,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def _curve(axes: Axes, values: xr.DataArray, lost: npt.NDArray[np.bool_], index: int) -> None:
+def _curve(axes: Axes, values: xr.DataArray, gone: npt.NDArray[np.bool_], index: int) -> None:
     """Draws `values`, `[seed, epoch]`, of the seeds that are not lost, where they were measured."""
     kept = values.isel(seed=np.flatnonzero(~lost)).dropna("epoch", how="all")
     if not kept.size:
@@ -158,7 +156,7 @@ def _curve(axes: Axes, values: xr.DataArray, lost: npt.NDArray[np.bool_], index:
 
 
 def _map(axes: Axes, values: xr.DataArray, norm: Normalize, colours: str) -> None:
-    """Draws `values`, `[epoch, layer]`, the first layer on top; epochs never measured are left out."""
+    """Draws `values`, `[epoch, layer]`, first layer on top, without epochs never measured."""
     values = values.dropna("epoch", how="all")
     epochs, layers = values["epoch"].values.astype(float), values.sizes["layer"]
     cells = values.transpose("layer", "epoch").values
@@ -211,12 +209,7 @@ def _look(index: int) -> dict[str, Any]:
     }
 
 
-def _lost(results: xr.Dataset, arm: str) -> npt.NDArray[np.bool_]:
-    """Which seeds of an arm diverged, `[seed]`; a run without a record did not."""
-    return results["diverged"].sel(arm=arm).values == 1
-
-
-def _count(lost: npt.NDArray[np.bool_], before: str = " ") -> str:
+def _count(gone: npt.NDArray[np.bool_], before: str = " ") -> str:
     return f"{before}({lost.sum()} of {len(lost)} diverged)" if lost.any() else ""
 
 

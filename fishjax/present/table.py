@@ -97,6 +97,10 @@ class Table:
             for row in self.rows
         ]
 
+    def write(self, form: str) -> str:
+        """The table as `md`, `tex` or `csv`."""
+        return WRITERS[form](self)
+
 
 def markdown(table: Table) -> str:
     """The caption and a pipe table. HTML, pipes and emphasis in text are made harmless."""
@@ -208,3 +212,6 @@ def _harmless(text: str) -> str:
     """Text that a spreadsheet shows instead of computing (OWASP, CSV injection)."""
     text = plain(text)
     return "'" + text if text.startswith(FORMULA) and not NUMERIC.fullmatch(text) else text
+
+
+WRITERS = {"md": markdown, "tex": latex, "csv": comma_separated}

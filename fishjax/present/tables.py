@@ -4,32 +4,42 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fishjax.present.table import Cell, Column, Number, Table, comma_separated, latex, markdown
-from fishjax.present.wording import MINUS, MISSING, difference, p_value, quantity
+from fishjax.present import phrases
+from fishjax.present.table import WRITERS, Column, Number, Table
+from fishjax.present.wording import COUNT, MINUS, P_VALUE, quantity
 from fishjax.store import choose, write_atomically
 
-WRITERS = {"md": markdown, "tex": latex, "csv": comma_separated}
+HEADLINE = ("test_accuracy", "val_accuracy", "train_accuracy", "train_loss", "dead_share")
+
+
+def tables(summary: Mapping[str, Any]) -> list[Table]:
+    """Every table of a study that has something to say."""
+    makers = (ablation_table, arms_table, scenario_table, claims_table, placebo_table)
+    return [table for table in (make(summary) for make in makers) if table.rows]
 
 
 def ablation_table(summary: Mapping[str, Any], metrics: Iterable[str] | None = None) -> Table:
-    """Arms by metrics: mean over seeds with its 95 % interval; all metrics unless some are named.
+    """Arms by metrics: mean over seeds with its 95 % interval.
 
-    Raises UsageError for a metric that no arm has.
+    metrics: those of HEADLINE that were measured, unless some are named. Raises UsageError for a
+    metric that no arm has.
     """
     arms = summary["arms"]
     known = list(dict.fromkeys(name for arm in arms for name in arm["metrics"]))
-    if metrics is not None:
-        known = [choose(metric, known, "metric") for metric in metrics]
+    if metrics is None:
+        shown = [name for name in HEADLINE if name in known] or known
+    else:
+        shown = [choose(metric, known, "metric") for metric in metrics]
     columns = [Column("arm", "arm"), Column("n", "n"), Column("n_diverged", "diverged")]
-    columns += [Column(name, quantity(name).heading, estimate=True) for name in known]
+    columns += [Column(name, quantity(name).heading, estimate=True) for name in shown]
     rows = [
-        (arm["name"], arm["n"], arm["n_diverged"], *(_metric(arm, name) for name in known))
+        (arm["name"], arm["n"], arm["n_diverged"], *(_metric(arm, name) for name in shown))
         for arm in arms
     ]
     caption = (
         f"Ablation of {summary['study']} on {summary['data']['spec']}: mean over n seeds with its "
-        "95 % interval. Each seed redraws training subset, initialisation and order. Diverged runs "
-        "count as chance."
+        "95 % interval, from the sign-flip test. Each seed redraws training subset, initialisation "
+        "and order. A diverged run counts as chance."
     )
     return Table("ablation", caption, tuple(columns), tuple(rows))
 
@@ -37,7 +47,7 @@ def ablation_table(summary: Mapping[str, Any], metrics: Iterable[str] | None = N
 def arms_table(summary: Mapping[str, Any]) -> Table:
     """What each arm changes of the base run."""
     columns = (Column("arm", "arm"), Column("overrides", "changes", prose=0.7))
-    rows = tuple((arm["name"], changes(arm["overrides"])) for arm in summary["arms"])
+    rows = tuple((arm["name"], phrases.changes(arm["overrides"])) for arm in summary["arms"])
     return Table("arms", "What each arm changes of the base run.", columns, rows)
 
 
@@ -50,19 +60,21 @@ def scenario_table(summary: Mapping[str, Any]) -> Table:
         Column("target", "target"),
         Column("measured", "measured", estimate=True, units=True),
         Column("n", "n"),
-        Column("reproduced", "reproduced"),
+        Column("within", "within"),
     )
     rows = tuple(
         (
             scenario["id"],
-            quantity(name).label,
+            phrases.words(name),
             target["seed_figure"],
-            bound(name, target),
-            *_measured(name, scenario["measured"]),
-            "yes" if scenario["reproduced"] else "no",
+            phrases.bound(target),
+            Number(found["mean"], phrases.figure_kind(target), found["ci"]),
+            found["n"],
+            "yes" if found["within"] else "no",
         )
         for scenario in summary["scenarios"]
         for name, target in scenario["target"].items()
+        for found in (scenario["measured"][name],)
     )
     caption = (
         f"Scenarios of {summary['study']}: the seed's figures beside the mean over n fresh seeds "
@@ -87,15 +99,15 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
     )
     rows = tuple(
         (
-            title(claim),
+            phrases.title(claim),
             claim["text"],
             claim["verdict"],
-            contrast(claim),
+            phrases.contrast(claim),
             _effect(claim),
-            p_value(claim["p_holm"]),
+            Number(claim["p_holm"], P_VALUE),
             claim["n"],
-            MISSING if claim["seeds_needed"] is None else claim["seeds_needed"],
-            mechanism(claim),
+            Number(claim["seeds_needed"], COUNT),
+            phrases.mechanism(claim),
         )
         for claim in claims
     )
@@ -117,77 +129,34 @@ def placebo_table(summary: Mapping[str, Any]) -> Table:
         Column("effect", "effect", estimate=True, units=True),
         Column("delta", "margin", units=True),
         Column("n", "n"),
-        Column("verdict", "verdict"),
+        Column("finding", "finding"),
     )
     rows = tuple(
         (
             placebo["id"],
             placebo["text"],
-            contrast(placebo),
+            phrases.contrast(placebo),
             _effect(placebo),
-            Number(placebo["delta"], quantity(reading(placebo))),
+            Number(placebo["delta"], phrases.margin_kind(placebo)),
             placebo["n"],
-            placebo["verdict"],
+            phrases.finding(placebo),
         )
         for placebo in summary["placebos"]
     )
-    return Table("placebos", "Placebos: an effect beyond the margin voids the study.", columns, rows)
+    caption = "Placebos: an effect beyond the margin voids the study."
+    return Table("placebos", caption, columns, rows)
 
 
 def write_tables(summary: Mapping[str, Any], folder: pathlib.Path) -> list[pathlib.Path]:
-    """Writes `tables/*.{md,tex,csv}` into a study's folder; equal summaries give equal bytes."""
-    makers = (ablation_table, arms_table, scenario_table, claims_table, placebo_table)
+    """Writes every table as `folder/NAME.{md,tex,csv}`; equal summaries give equal bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
     written = []
-    (folder / "tables").mkdir(parents=True, exist_ok=True)
-    for table in (make(summary) for make in makers):
-        for suffix, write in WRITERS.items():
-            path = folder / "tables" / f"{table.name}.{suffix}"
-            write_atomically(path, write(table).encode("utf-8"))
+    for table in tables(summary):
+        for form in WRITERS:
+            path = folder / f"{table.name}.{form}"
+            write_atomically(path, table.write(form).encode())
             written.append(path)
     return written
-
-
-def title(claim: Mapping[str, Any]) -> str:
-    """`2.4 (a)`: the claim's id and its part."""
-    return f"{claim['id']} ({claim['part']})" if claim["part"] else claim["id"]
-
-
-def reading(effect: Mapping[str, Any]) -> str:
-    """What was read of each run: the reading's label where there is one, else the metric."""
-    return effect.get("reading") or effect["metric"] or ""
-
-
-def contrast(effect: Mapping[str, Any]) -> str:
-    """`validation accuracy: leaky − relu`."""
-    arm, control = _side(effect["arm"]), _side(effect["control"])
-    return f"{quantity(reading(effect)).label}: {arm} {MINUS} {control}"
-
-
-def mechanism(claim: Mapping[str, Any]) -> str:
-    """What the mechanism's statistic did, or a dash."""
-    found = claim["mechanism"]
-    if not found:
-        return MISSING
-    kind = difference(reading(found))
-    moved = "moved" if found["moved"] else "did not move"
-    return f"{kind.label} {moved}, {kind.with_unit(kind.estimate(found['effect'], found['ci']))}"
-
-
-def bound(name: str, target: Mapping[str, Any]) -> str:
-    """A target's range with its unit: `≤ 1.0 points`, `0.520 to 0.580`."""
-    kind, low, high = quantity(name), target["low"], target["high"]
-    if low is not None and high is not None:
-        text = f"{kind.text(low)} to {kind.text(high)}"
-    elif low is not None:
-        text = f"≥ {kind.text(low)}"
-    else:
-        text = f"≤ {kind.text(high)}" if high is not None else MISSING
-    return kind.with_unit(text)
-
-
-def changes(overrides: Mapping[str, Any]) -> str:
-    """`hyper.lr=0.1, model.widths=8,16`, or a dash for the base run itself."""
-    return "; ".join(f"{key}={_setting(value)}" for key, value in overrides.items()) or MISSING
 
 
 def _metric(arm: Mapping[str, Any], name: str) -> Number:
@@ -198,20 +167,4 @@ def _metric(arm: Mapping[str, Any], name: str) -> Number:
 
 
 def _effect(effect: Mapping[str, Any]) -> Number:
-    return Number(effect["effect"], difference(reading(effect)), effect["ci"])
-
-
-def _measured(name: str, measured: Mapping[str, Any]) -> tuple[Cell, Cell]:
-    found = measured.get(name)
-    if found is None:
-        return Number(None, quantity(name)), 0
-    return Number(found["mean"], quantity(name), found["ci"]), found["n"]
-
-
-def _setting(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _side(side: Any) -> str:
-    """An arm, the mean of several, or a number."""
-    return " & ".join(map(str, side)) if isinstance(side, list | tuple) else str(side)
+    return Number(effect["effect"], phrases.effect_kind(effect), effect["ci"])

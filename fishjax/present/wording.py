@@ -15,20 +15,24 @@ INFINITY = "\N{INFINITY}"
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 WORDS = {"train": "training", "val": "validation", "auc": "AUC", "lr": "rate", "log2": "log₂"}
 FRACTIONS = {"accuracy", "share", "fraction", "recall"}
-DIFFERENCES = {"gain", "gap"}
 
 Interval = list[float | None] | tuple[float | None, float | None] | None
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A kind of number. decimals: after the point; None gives three significant digits."""
+    """A kind of number.
+
+    decimals: after the point; None gives three significant digits. least: what is smaller is
+    written as less than it.
+    """
 
     label: str
     unit: str = ""
     scale: float = 1.0
     decimals: int | None = None
     signed: bool = False
+    least: float | None = None
 
     @property
     def heading(self) -> str:
@@ -41,6 +45,8 @@ class Quantity:
             return MISSING
         if math.isinf(value):
             return (MINUS if value < 0 else "") + INFINITY
+        if self.least is not None and value < self.least:
+            return f"<{self.least:g}"
         kind = ".3g" if self.decimals is None else f".{self.decimals}f"
         scaled = value * self.scale
         digits = format(scaled, kind)
@@ -52,7 +58,7 @@ class Quantity:
         return sign + mantissa.replace("-", MINUS) + power
 
     def estimate(self, value: float | None, interval: Interval = None) -> str:
-        """`value [low, high]`; an end that is None has no bound, an interval that is None is left out."""
+        """`value [low, high]`; just `value` where there is no interval."""
         text = self.text(value)
         if interval is None or text == MISSING:
             return text
@@ -65,10 +71,11 @@ class Quantity:
 
 
 COUNT = Quantity("count", decimals=0)
+P_VALUE = Quantity("p", decimals=3, least=0.001)
 
 
 def bounds(interval: Interval) -> tuple[float | None, float | None]:
-    """The ends of an interval: infinite where JSON has None, both None where there is no interval."""
+    """The ends of an interval, infinite where JSON has None; None where there is no interval."""
     if interval is None:
         return None, None
     low, high = interval
@@ -76,9 +83,9 @@ def bounds(interval: Interval) -> tuple[float | None, float | None]:
 
 
 def quantity(reading: str) -> Quantity:
-    """The kind of number a metric is, judged by the words of its name (`val_accuracy`, `gain_late`).
+    """The kind of number a metric is, judged by the words of its name, such as `val_accuracy`.
 
-    A reading's label (`log2 flow, layer conv1`) is read up to its first comma.
+    It may be a reading's label, such as `log2 flow, layer conv1`.
     """
     name = plain(reading)
     metric, _, rest = name.partition(",")
@@ -87,8 +94,6 @@ def quantity(reading: str) -> Quantity:
     label = f"{words},{rest}" if rest else words
     if tokens[0] == "log2":
         return Quantity(label, decimals=2)
-    if DIFFERENCES & set(tokens):
-        return Quantity(label, "points", 100.0, 1)
     if FRACTIONS & set(tokens):
         return Quantity(label, "%", 100.0, 1)
     if "auc" in tokens:
@@ -99,16 +104,8 @@ def quantity(reading: str) -> Quantity:
 def difference(reading: str) -> Quantity:
     """The kind of number that a difference of two such readings is; it shows its sign."""
     kind = quantity(reading)
-    if reading.startswith("log2"):
-        return replace(kind, unit="doublings", signed=True)
-    return replace(kind, unit="points" if kind.scale == 100.0 else kind.unit, signed=True)
-
-
-def p_value(p: float | None) -> str:
-    """A p to three decimals, or `<0.001`."""
-    if p is None or math.isnan(p):
-        return MISSING
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    unit = {"%": "points", "": "doublings" if reading.startswith("log2 ") else ""}[kind.unit]
+    return replace(kind, unit=unit, signed=True)
 
 
 def plain(text: str) -> str:
