@@ -13,7 +13,7 @@ from fishjax.measure.units import activity, dormant_share
 from fishjax.nn.losses import cross_entropy
 from fishjax.nn.models import Model, Probe, Variables
 
-BATCH = 128
+BATCH, PROBES = 32, 128
 KILLED_SHARES = (0.0, 0.25, 0.5, 0.75)
 
 
@@ -100,7 +100,7 @@ def _over_batches(
 
 
 def _dormant_share(model: Model, hyper: Hyper, feed: Feed, variables: Variables) -> jax.Array:
-    some = feed.train[:BATCH]
+    some = feed.train[:PROBES]
     pixels, labels = images(feed, some), feed.labels[some]
     shapes = jax.eval_shape(lambda: model.apply(variables, pixels, hyper, train=False).taps)
     still = {layer: jnp.zeros(shapes[layer].shape) for layer in model.hidden}
@@ -119,7 +119,7 @@ def _blocked_gradient(
     """The intact network's error signal, sent back through the middle hidden layer with a random
     share of its units killed: what is left of the gradient in the kernels below it.
     """
-    some = feed.train[:BATCH]
+    some = feed.train[:PROBES]
     pixels, labels = images(feed, some), feed.labels[some]
     position = len(model.hidden) // 2
     layer, units = model.hidden[position], model.units[position]

@@ -95,11 +95,14 @@ class SweepFolder:
     def plan(self) -> dict[str, Any]:
         """The pinned plan; a UsageError where there is none."""
         try:
-            return json.loads((self.path / PLAN).read_bytes())
+            plan = json.loads((self.path / PLAN).read_bytes())
         except FileNotFoundError:
             raise UsageError(f"{self.path} holds no study (no {PLAN})") from None
         except (OSError, ValueError) as error:
             raise UsageError(f"{self.path / PLAN} cannot be read: {error}") from None
+        if not isinstance(plan, dict):
+            raise UsageError(f"{self.path / PLAN} is damaged: it holds no plan")
+        return plan
 
     def pin(self, plan: Mapping[str, Any], growing: str) -> dict[str, Any]:
         """Makes the folder and pins `plan`, or checks that it is the one pinned before.
@@ -123,8 +126,8 @@ class SweepFolder:
                     f"{self.path} holds another study: its {key} is {_short(pinned.get(key))}, "
                     f"not {_short(plan.get(key))}; name another --out"
                 )
-        grown = sorted({*pinned[growing], *plan[growing]})
-        if grown != pinned[growing]:
+        grown = sorted({*pinned.get(growing, ()), *plan[growing]})
+        if grown != pinned.get(growing):
             pinned[growing] = grown
             write_json(target, pinned)
         return pinned

@@ -17,7 +17,8 @@ def prepare() -> None:
 
     To be called before JAX starts. The cache is private to the user: what lies in it is run.
     """
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    asked = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not asked and jax.config.jax_num_cpu_devices < 0:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     if not jax.config.jax_compilation_cache_dir:
         base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"

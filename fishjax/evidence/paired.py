@@ -1,4 +1,4 @@
-"""Exact tests and intervals for paired samples: sign-flip, sign, Holm, and how many seeds they need.
+"""Exact tests and intervals for paired samples: sign-flip, sign, Holm, and the seeds they need.
 
 Both tests have the same build. A hypothesis "the centre is theta" is judged by how many summaries
 of the sample lie at or below theta, and at or above it: the means of all its non-empty subsets
@@ -85,8 +85,13 @@ def sign_interval(differences: Sample, alpha: float) -> tuple[float, float]:
     return (float(values[k - 1]), float(values[n - k])) if k else (-math.inf, math.inf)
 
 
+def centre(differences: Sample) -> float:
+    """The mean, the sign-flip test's estimate."""
+    return float(np.mean(_sample(differences)))
+
+
 def middle(differences: Sample) -> float:
-    """The median, the estimate that belongs to the sign test; NaN halfway between two infinities."""
+    """The median, the sign test's estimate; NaN where it is halfway between two infinities."""
     with np.errstate(invalid="ignore"):
         return float(np.median(_sample(differences)))
 
@@ -100,9 +105,7 @@ class Method(NamedTuple):
     interval: Callable[[Sample, float], tuple[float, float]]
 
 
-SIGN_FLIP = Method(
-    "sign-flip", lambda values: float(np.mean(values)), sign_flip, sign_flip_interval
-)
+SIGN_FLIP = Method("sign-flip", centre, sign_flip, sign_flip_interval)
 SIGN = Method("sign", middle, sign, sign_interval)
 
 

@@ -17,7 +17,7 @@ ACCURACY_DELTA = 0.02
 """Margin of accuracies and of shares (of units, of pairs)."""
 AUC_DELTA = 0.03
 FACTOR_DELTA = math.log2(1.25)
-"""Margin of readings in log2: a factor of 1.25 in time or norm."""
+"""Margin of metrics that are log2 of a time or a norm: a factor of 1.25."""
 
 Arms = str | tuple[str, ...]
 Kind = Literal["directional", "no_effect"]
@@ -28,7 +28,6 @@ class Reading:
     """One number per run. A dimension the metric has and the reading does not fix is averaged.
 
     epoch: None is the last evaluation. since: the value at that epoch is subtracted (a gain).
-    log2: the logarithm is taken before anything is averaged or subtracted.
     """
 
     metric: str
@@ -37,7 +36,6 @@ class Reading:
     layer: str | None = None
     share: float | None = None
     species: str | None = None
-    log2: bool = False
 
     def __post_init__(self) -> None:
         if self.since is not None and self.epoch is not None and self.since >= self.epoch:
@@ -46,7 +44,7 @@ class Reading:
     @property
     def label(self) -> str:
         """The reading in words, for tables."""
-        words = [f"log2 {self.metric}" if self.log2 else self.metric]
+        words = [self.metric]
         words += [
             f"{word} {value:g}" if isinstance(value, float | int) else f"{word} {value}"
             for word, value in (
@@ -166,8 +164,8 @@ class Plan:
     @property
     def arms(self) -> frozenset[str]:
         """Every arm the plan names, so that a study can refuse a mistyped one before it runs."""
-        contrasts = [c for claim in self.claims for c in (claim.outcome, claim.mechanism) if c]
-        contrasts += [placebo.contrast for placebo in self.placebos]
+        contrasts: list[Contrast | Target] = [placebo.contrast for placebo in self.placebos]
+        contrasts += [c for claim in self.claims for c in (claim.outcome, claim.mechanism) if c]
         contrasts += self.scenario.targets if self.scenario else ()
         return frozenset(
             name

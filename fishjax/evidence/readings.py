@@ -1,4 +1,4 @@
-"""From a study's results to the one number per seed that a declared reading or contrast asks for."""
+"""From a study's results to the one number per seed that a reading or contrast asks for."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -63,8 +63,8 @@ def read(results: xr.Dataset, reading: Reading, arm: str) -> npt.NDArray[np.floa
     for dim in AVERAGED:
         if getattr(reading, dim) is not None:
             values = _choose(values, dim, getattr(reading, dim))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scalars = _level(np.log2(values) if reading.log2 else values, reading).values
+    with np.errstate(invalid="ignore"):
+        scalars = _level(values, reading).values
     chance = _chance(reading, results.attrs["classes"])
     return scalars if chance is None else np.where(diverged(results, arm), chance, scalars)
 
@@ -124,7 +124,7 @@ def _at_epoch(values: xr.DataArray, epoch: float | None) -> xr.DataArray:
     if not evaluated.sizes["epoch"] or (epoch is not None and epoch > evaluated["epoch"].max()):
         return values.isel(epoch=-1) * np.nan
     if epoch is None:
-        return evaluated.isel(epoch=int(evaluated["epoch"].argmax()))
+        return evaluated.isel(epoch=np.argmax(evaluated["epoch"].values))
     return _choose(evaluated, "epoch", epoch)
 
 
@@ -142,6 +142,4 @@ def _chance(reading: Reading, classes: int) -> float | None:
         score = 0.5
     else:
         return None
-    if reading.since is not None:
-        return 0.0
-    return float(np.log2(score)) if reading.log2 else score
+    return score if reading.since is None else 0.0

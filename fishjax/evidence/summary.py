@@ -18,21 +18,20 @@ SCHEMA = 1
 def summarise(results: xr.Dataset, plan: Plan, about: Mapping[str, Any]) -> dict[str, Any]:
     """The whole of summary.json, free of NaN and infinities, in an order that never varies.
 
-    about: JSON values the results do not know: `study`, `data` and `timing`, copied as they are,
-    and `overrides`, which maps an arm's name to its changes of the base run. Raises UsageError
-    where the plan asks for what the results do not have.
+    about: JSON values that the results do not know, copied as they are (`study`, `data`,
+    `timing`, ...), except `overrides`, which maps an arm's name to its changes of the base run.
+    Raises UsageError where the plan asks for what the results do not have.
     """
+    copied = {key: value for key, value in about.items() if key != "overrides"}
     overrides = about["overrides"]
     return {
         "schema": SCHEMA,
-        "study": about["study"],
-        "data": about["data"],
+        **copied,
         "seeds": [int(seed) for seed in results["seed"].values],
         "arms": [_arm(results, str(arm), overrides) for arm in results["arm"].values],
         "scenarios": [reproduce(plan.scenario, results)] if plan.scenario else [],
         "claims": judge(plan, results),
         "placebos": placebos(plan, results),
-        "timing": about["timing"],
     }
 
 

@@ -192,9 +192,9 @@ def _caveats(what: str, effect: Effect) -> Iterable[str]:
     if pairs.missing:
         yield f"{what} not measured at seeds {', '.join(map(str, pairs.missing))}"
     if lost := int(pairs.diverged.sum()):
-        yield f"{what}: {lost} of {len(pairs.seeds)} pairs diverged, so it is the sign test's median"
+        yield f"{what}: {lost} of {len(pairs.seeds)} pairs diverged (sign test and median)"
     elif np.isinf(pairs.differences).any():
-        yield f"{what}: infinite differences, so it is the sign test's median"
+        yield f"{what}: infinite differences (sign test and median)"
 
 
 def _sentences(notes: Iterable[str]) -> str:

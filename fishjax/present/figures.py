@@ -19,7 +19,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fishjax.present.layers import dead_percent, log_flow, lost
+from fishjax.present.layers import casualties, dead_percent, log_flow, lost
 from fishjax.present.wording import plain, quantity
 from fishjax.store import write_atomically
 
@@ -31,7 +31,7 @@ NOT_MEASURED = "#d9d9d9"
 TEXT_WIDTH = 6.75
 ACROSS = 6
 DECADES = 6.0
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
     "axes.titlesize": 7.5,
@@ -71,7 +71,7 @@ def learning_curves(results: xr.Dataset) -> Figure:
         axes.set_ylabel(quantity(name).heading)
         axes.margins(x=0.02)
     handles = [Line2D([], [], linewidth=1.3, markersize=3.5, **_look(i)) for i in range(len(arms))]
-    labels = [_short(arm, 34) + _count(lost(results, arm)) for arm in arms]
+    labels = [f"{_short(arm, 34)} {casualties(results, arm)}".strip() for arm in arms]
     legend = figure.legend(
         handles, [""] * len(arms), loc="outside lower center", ncols=columns, handlelength=4
     )
@@ -99,7 +99,8 @@ def layer_map(results: xr.Dataset) -> Figure:
         for ax, arm in zip(axes, shown, strict=False):
             _map(ax, values.sel(arm=arm), norm, colours)
             if row % 2 == 0:
-                ax.set_title(_title(arm, 86 // across) + _count(lost(results, arm), "\n"))
+                title = f"{_title(arm, 86 // across)}\n{casualties(results, arm)}"
+                ax.set_title(title.strip())
         for ax in axes[len(shown) :]:
             ax.set_visible(False)
         scale = ScalarMappable(norm, colours)
@@ -141,7 +142,7 @@ def style() -> Iterator[None]:
 
 def _curve(axes: Axes, values: xr.DataArray, gone: npt.NDArray[np.bool_], index: int) -> None:
     """Draws `values`, `[seed, epoch]`, of the seeds that are not lost, where they were measured."""
-    kept = values.isel(seed=np.flatnonzero(~lost)).dropna("epoch", how="all")
+    kept = values.isel(seed=np.flatnonzero(~gone)).dropna("epoch", how="all")
     if not kept.size:
         return
     look, epochs = _look(index), kept["epoch"].values
@@ -166,9 +167,7 @@ def _map(axes: Axes, values: xr.DataArray, norm: Normalize, colours: str) -> Non
     if len(epochs):
         borders = np.arange(layers + 1) - 0.5
         shown = np.ma.masked_where(np.isnan(cells), cells)
-        axes.pcolormesh(
-            _edges(epochs), borders, shown, norm=norm, cmap=colours, rasterized=True
-        )
+        axes.pcolormesh(_edges(epochs), borders, shown, norm=norm, cmap=colours, rasterized=True)
 
 
 def _edges(epochs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -207,10 +206,6 @@ def _look(index: int) -> dict[str, Any]:
         "marker": MARKERS[index % len(MARKERS)],
         "dashes": DASHES[index % len(DASHES)],
     }
-
-
-def _count(gone: npt.NDArray[np.bool_], before: str = " ") -> str:
-    return f"{before}({lost.sum()} of {len(lost)} diverged)" if lost.any() else ""
 
 
 def _title(arm: str, width: int) -> str:

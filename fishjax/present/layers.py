@@ -13,12 +13,18 @@ def dead_percent(results: xr.Dataset) -> xr.DataArray:
 def log_flow(results: xr.Dataset) -> xr.DataArray:
     """log10 of gradient norm over weight norm, median over seeds: `[arm, epoch, layer]`."""
     with np.errstate(divide="ignore"):
-        return np.log10(_kept(results, "flow").median("seed"))
+        return xr.apply_ufunc(np.log10, _kept(results, "flow").median("seed"))
 
 
 def lost(results: xr.Dataset, arm: str) -> npt.NDArray[np.bool_]:
     """Which seeds of an arm diverged, `[seed]`; a run without a record did not."""
     return results["diverged"].sel(arm=arm).values == 1
+
+
+def casualties(results: xr.Dataset, arm: str) -> str:
+    """`(2 of 8 diverged)`, or nothing."""
+    gone = lost(results, arm)
+    return f"({gone.sum()} of {len(gone)} diverged)" if gone.any() else ""
 
 
 def _kept(results: xr.Dataset, name: str) -> xr.DataArray:

@@ -23,11 +23,12 @@ LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
     "}": r"\}",
+    "\N{NO-BREAK SPACE}": "{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     **{c: "\\" + c for c in "&%$#_"},
-    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"},
-    **{"`": r"\textasciigrave{}", "'": r"\textquotesingle{}"},
+    **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
+    **{"`": r"\textasciigrave{}", '"': "{''}"},
     **{"–": "--", "—": "---", "…": r"\ldots{}", "‘": "`", "’": "'", "“": "``", "”": "''"},
     **{"−": "$-$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "∞": r"$\infty$"},
     **{"≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$", "→": r"$\rightarrow$", "µ": r"$\mu$"},
@@ -36,6 +37,8 @@ LATEX = {
     **{c: f"$^{{{d}}}$" for c, d in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", strict=True)},
     **{c: f"$_{{{d}}}$" for c, d in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)},
 }
+
+NOT_IN_T1 = "ĦħĸĿŀŉŦŧ"
 
 
 @dataclass(frozen=True)
@@ -118,10 +121,10 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    r"""A `table` float for `\usepackage{booktabs}`; text is escaped for any LaTeX engine.
+    r"""A `table` float, shrunk to the line where it is wider.
 
-    Symbols become mathematics. Letters that the Latin text fonts lack are written as their code
-    point (`U+9C7C`), so that the document compiles everywhere.
+    It needs `booktabs`, `graphicx` and `[T1]{fontenc}`. Symbols become mathematics; a letter that
+    the T1 fonts lack is written as its code point (`U+9C7C`), so that every engine compiles it.
     """
     alignment = "".join(
         f"p{{{column.prose}\\linewidth}}" if column.prose else "r" if numeric else "l"
@@ -135,13 +138,14 @@ def latex(table: Table) -> str:
             r"\centering\small\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{escape_latex(table.caption)}}}",
             rf"\label{{tab:{table.name}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{{alignment}}}",
             r"\toprule",
             lines[0],
             r"\midrule",
             *lines[1:],
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table}",
             "",
         ]
@@ -167,7 +171,8 @@ def comma_separated(table: Table) -> str:
 def escape_latex(text: str) -> str:
     """`text` so that LaTeX prints it as it is."""
     characters = unicodedata.normalize("NFC", plain(text))
-    return re.sub("-(?=-)", "-{}", "".join(map(_latex_character, characters)))
+    unligatured = re.sub(r"([-',])(?=\1)", "\\1\N{NO-BREAK SPACE}", characters)
+    return "".join(map(_latex_character, unligatured))
 
 
 def _text(cell: Cell, column: Column) -> str:
@@ -191,7 +196,7 @@ def _latex_cell(text: str) -> str:
 def _latex_character(c: str) -> str:
     if c in LATEX:
         return LATEX[c]
-    if c.isascii() or "À" <= c <= "ž":
+    if c.isascii() or ("¡" <= c <= "ž" and c not in NOT_IN_T1):
         return c
     return rf"\texttt{{U+{ord(c):04X}}}"
 

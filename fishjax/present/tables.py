@@ -90,12 +90,12 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
         Column("claim", "claim"),
         Column("text", "the seed says", prose=0.22),
         Column("verdict", "verdict"),
-        Column("contrast", "contrast", prose=0.18),
+        Column("contrast", "contrast", prose=0.16),
         Column("effect", "effect", estimate=True, units=True),
         Column("p_holm", "p (Holm)"),
         Column("n", "n"),
         Column("seeds_needed", "seeds needed"),
-        Column("mechanism", "mechanism", prose=0.15),
+        Column("mechanism", "mechanism", prose=0.2),
     )
     rows = tuple(
         (
@@ -125,11 +125,11 @@ def placebo_table(summary: Mapping[str, Any]) -> Table:
     columns = (
         Column("placebo", "placebo"),
         Column("text", "what should not matter", prose=0.3),
-        Column("contrast", "contrast", prose=0.25),
+        Column("contrast", "contrast", prose=0.2),
         Column("effect", "effect", estimate=True, units=True),
         Column("delta", "margin", units=True),
         Column("n", "n"),
-        Column("finding", "finding"),
+        Column("finding", "finding", prose=0.2),
     )
     rows = tuple(
         (

@@ -4,28 +4,24 @@ import io
 import pathlib
 import shutil
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import xarray as xr
-from rich.cells import cell_len, set_cell_size
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as Grid
 
 from fishjax.present import phrases
-from fishjax.present.layers import dead_percent, log_flow, lost
+from fishjax.present.strips import layers
 from fishjax.present.table import Table
 from fishjax.present.tables import ablation_table, scenario_table
-from fishjax.present.wording import COUNT, MINUS, P_VALUE, Quantity, plain
+from fishjax.present.wording import P_VALUE, plain
 
 WIDEST = 100
-STRIP = 16
-LABEL = 12
-LEVELS = "·▁▂▃▄▅▆▇█"
-PERCENT = Quantity("dead units", "%", decimals=0)
-DECADES = Quantity("flow", decimals=2)
-SECONDS = Quantity("time", "s", decimals=1)
+HEADING = 17
+TIMES = {"compile_s": "compiling", "run_s": "running", "total_s": "in all"}
 FILES = ("summary.json", "results.parquet", "tables", "figures", "samples", "cells")
 
 
@@ -41,7 +37,7 @@ def render(
         _heading(summary, width),
         *_scenarios(summary, width),
         _ablation(summary, width),
-        _layers(results, width),
+        layers(results, width),
         _claims(summary, width),
         _placebos(summary, width),
         _ending(summary, folder, width),
@@ -66,60 +62,121 @@ def _scenarios(summary: Mapping[str, Any], width: int) -> Iterator[list[str]]:
 def _ablation(summary: Mapping[str, Any], width: int) -> list[str]:
     """The ablation table, in as many blocks below one another as its columns need."""
     table = ablation_table(summary)
-    broken = [f"{arm['n_diverged']} of {arm['n']} runs of {plain(arm['name'])}"
-              for arm in summary["arms"] if arm["n_diverged"]]
+    broken = [
+        f"{arm['n_diverged']} of {arm['n']} runs of {plain(arm['name'])}"
+        for arm in summary["arms"]
+        if arm["n_diverged"]
+    ]
     fixed = [0, 1, 2] if broken else [0, 1]
     lines = ["Ablation: mean over n seeds [95 % interval]"]
     for block in _blocks(table, fixed, width):
-        lines += _grid(table, [*fixed, *block], width)
+        lines += [*_grid(table, [*fixed, *block], width), ""]
     if broken:
-        lines += _wrapped(f"Diverged, and counted as chance: {', '.join(broken)}.", width)
-    return lines
+        return [*lines, *_wrapped(f"Diverged, counted as chance: {', '.join(broken)}.", width)]
+    return lines[:-1]
 
 
-def _layers(results: xr.Dataset, width: int) -> list[str]:
-    """Each arm's layers, a row each, in as many arms side by side as fit."""
-    dead, flow = dead_percent(results), log_flow(results)
-    pictures = [
-        _picture(dead.sel(arm=arm), flow.sel(arm=arm), str(arm), lost(results, arm))
-        for arm in results["arm"].values
-    ]
-    wide = max(cell_len(line) for picture in pictures for line in picture)
-    across = max(1, (width + 1) // (wide + 3))
-    epochs = dead["epoch"].values
-    title = (
-        f"Layers: dead units over epochs {epochs[0]:g} to {epochs[-1]:g} ({LEVELS[0]} none, "
-        f"{LEVELS[-1]} all) and at the end, then log₁₀ of gradient norm over weight norm at the end"
+def _claims(summary: Mapping[str, Any], width: int) -> list[str]:
+    claims = summary["claims"]
+    if not claims:
+        return []
+    lines = _wrapped(
+        "Claims: arm minus control, paired by seed [simultaneous 95 % interval], Holm's p over "
+        f"m = {claims[0]['m']} contrasts",
+        width,
     )
-    lines = _wrapped(title, width)
-    for start in range(0, len(pictures), across):
-        row = pictures[start : start + across]
-        lines += [
-            "  " + "   ".join(set_cell_size(cell, wide) for cell in cells).rstrip()
-            for cells in zip(*row, strict=True)
-        ]
+    for claim in claims:
+        needed = f"  needs {claim['seeds_needed']} seeds" if claim["seeds_needed"] else ""
+        verdict = (
+            f"{phrases.title(claim):<7} {claim['verdict'].upper():<15} {phrases.estimate(claim)}  "
+            f"Holm p {P_VALUE.text(claim['p_holm'])}  n {claim['n']}{needed}"
+        )
+        moved = f"Mechanism: {phrases.mechanism(claim)}." if claim["mechanism"] else ""
+        lines += _entry(
+            verdict, (claim["text"], phrases.contrast(claim), moved, claim["note"]), width
+        )
     return lines
 
 
-def _picture(dead: xr.DataArray, flow: xr.DataArray, arm: str, gone: np.ndarray) -> list[str]:
-    """The arm's name and a row per layer; `dead` and `flow` are `[epoch, layer]`."""
-    count = f" ({gone.sum()} of {len(gone)} diverged)" if gone.any() else ""
-    names = [plain(str(name)) for name in dead["layer"].values]
-    label = min(LABEL, max(map(cell_len, names)))
-    dead, flow = dead.dropna("epoch", how="all"), flow.dropna("epoch", how="all")
-    lines = [plain(arm)[: 38 - len(count)] + count]
-    for index, name in enumerate(names):
-        shares, flows = dead.values[:, index], flow.values[:, index]
-        share, last = (PERCENT.with_unit(PERCENT.text(shares[-1])) if len(shares) else "–"), (
-            DECADES.text(flows[-1]) if len(flows) else "–")
-        lines.append(f"{set_cell_size(name, label)} {_strip(shares):{STRIP}} {share:>5} {last:>6}")
+def _placebos(summary: Mapping[str, Any], width: int) -> list[str]:
+    placebos = summary["placebos"]
+    lines = ["Placebos: what should not matter [95 % interval]"] if placebos else []
+    for placebo in placebos:
+        kind = phrases.margin_kind(placebo)
+        finding = (
+            f"{placebo['id']}: {phrases.finding(placebo)}, {phrases.estimate(placebo)}, "
+            f"margin {kind.with_unit(kind.text(placebo['delta']))}, n {placebo['n']}"
+        )
+        lines += _entry(finding, (placebo["text"], placebo["note"]), width)
     return lines
 
 
-def _strip(shares: np.ndarray) -> str:
-    """At most STRIP characters for per cents `[epoch]`, blank where not measured."""
-    if not len(shares):
-        return ""
-    chosen = np.linspace(0, len(shares) - 1, min(STRIP, len(shares))).round().astype(int)
-    steps = np.ceil(shares[chosen] / 100 * (len(LEVELS) - 1))
-    return "".join(" " if np.isnan(step) else LEVELS[int(step)] for step in steps)
+def _ending(summary: Mapping[str, Any], folder: pathlib.Path, width: int) -> list[str]:
+    """Time spent and where the files are."""
+    timing = summary["timing"]
+    spent = [f"{timing[key]:.1f} s {word}" for key, word in TIMES.items() if key in timing]
+    if timing.get("run_steps_per_s"):
+        spent.append(f"{timing['run_steps_per_s']:,.0f} run-steps per second")
+    names = [name + "/" * (folder / name).is_dir() for name in FILES if (folder / name).exists()]
+    lines = _wrapped(f"Time: {', '.join(spent)}", width) if spent else []
+    return [*lines, f"Files in {plain(str(folder))}:", *_wrapped(" ".join(names), width, 2)]
+
+
+def _blocks(table: Table, fixed: Sequence[int], width: int) -> list[list[int]]:
+    """The columns after the first three, in groups that fit beside the fixed ones."""
+    room = width - sum(_widest(table, column) + 2 for column in fixed) - 2
+    blocks: list[list[int]] = [[]]
+    left = room
+    for column in range(3, len(table.columns)):
+        needed = _widest(table, column) + 2
+        if needed > left and blocks[-1]:
+            blocks.append([])
+            left = room
+        blocks[-1].append(column)
+        left -= needed
+    return blocks
+
+
+def _widest(table: Table, column: int) -> int:
+    heading = textwrap.wrap(table.columns[column].title, HEADING)
+    return max(map(cell_len, [*heading, *(texts[column] for texts in table.texts)]))
+
+
+def _grid(table: Table, columns: Sequence[int], width: int) -> list[str]:
+    """Some columns of a table, indented; only the first and prose give way where it is too wide."""
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    for column in columns:
+        heading = table.columns[column]
+        grid.add_column(
+            textwrap.fill(heading.title, HEADING),
+            justify="right" if table.numeric[column] else "left",
+            no_wrap=column != columns[0] and not heading.prose,
+            overflow="fold",
+        )
+    for texts in table.texts:
+        grid.add_row(*(texts[column] for column in columns))
+    file = io.StringIO()
+    console = Console(
+        file=file,
+        width=width - 2,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        color_system=None,
+        force_terminal=False,
+        legacy_windows=False,
+    )
+    console.print(grid)
+    return ["  " + line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def _entry(first: str, details: Sequence[str], width: int) -> list[str]:
+    """A line, and under it, further in, each detail that there is."""
+    lines = _wrapped(first, width, 2, 10)
+    for detail in filter(None, details):
+        lines += _wrapped(plain(detail), width, 10, 12)
+    return lines
+
+
+def _wrapped(text: str, width: int, indent: int = 0, further: int = 2) -> list[str]:
+    return textwrap.wrap(text, width, initial_indent=" " * indent, subsequent_indent=" " * further)

@@ -47,12 +47,12 @@ class Quantity:
             return (MINUS if value < 0 else "") + INFINITY
         if self.least is not None and value < self.least:
             return f"<{self.least:g}"
-        kind = ".3g" if self.decimals is None else f".{self.decimals}f"
+        kind = "#.3g" if self.decimals is None else f".{self.decimals}f"
         scaled = value * self.scale
         digits = format(scaled, kind)
         if float(digits) == 0:
-            return digits.lstrip("-")
-        mantissa, _, exponent = digits.partition("e")
+            return "0" if self.decimals is None else digits.lstrip("-")
+        mantissa, _, exponent = digits.replace(".e", "e").removesuffix(".").partition("e")
         power = "×10" + str(int(exponent)).translate(SUPERSCRIPT) if exponent else ""
         sign = "+" if self.signed and scaled > 0 else ""
         return sign + mantissa.replace("-", MINUS) + power
@@ -96,7 +96,7 @@ def quantity(reading: str) -> Quantity:
         return Quantity(label, decimals=2)
     if FRACTIONS & set(tokens):
         return Quantity(label, "%", 100.0, 1)
-    if "auc" in tokens:
+    if {"auc", "loss"} & set(tokens):
         return Quantity(label, decimals=3)
     return Quantity(label)
 

@@ -1,0 +1,133 @@
+"""Cells are whole or absent; a plan is pinned once; damage is noticed."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from fishjax.fields import UsageError
+from fishjax.store import PLAN, SweepFolder, write_atomically
+
+PLANNED = {"study": "one", "scale": "smoke", "data": {"hash": "a"}, "seeds": [0, 1]}
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return SweepFolder(tmp_path / "out")
+
+
+def committed(sweep):
+    cell = sweep.cell("arm-00000000/seed=0000")
+    cell.start({"arm": "arm", "seed": 0})
+    cell.log({"epoch": 0, "loss": None})
+    cell.params.mkdir()
+    (cell.params / "weights").write_bytes(b"w" * 100)
+    cell.commit({"metrics": pa.table({"value": [1.0, 2.0]})}, {"status": "done"})
+    return cell
+
+
+def test_a_cell_exists_once_it_is_committed(sweep):
+    cell = sweep.cell("arm-00000000/seed=0000")
+    assert cell.outcome() is None
+    cell.start({"arm": "arm", "seed": 0})
+    assert cell.outcome() is None
+    assert committed(sweep).outcome()["status"] == "done"
+    assert cell.table("metrics")["value"].to_pylist() == [1.0, 2.0]
+    assert sweep.started() == [({"arm": "arm", "seed": 0}, cell)]
+
+
+FILES = ["config.json", "metrics.jsonl", "metrics.parquet", "params/weights"]
+
+
+@pytest.mark.parametrize("name", [*FILES, "DONE.json"])
+def test_a_shortened_changed_or_missing_file_undoes_the_commit(sweep, name):
+    file = committed(sweep).path / name
+    content = file.read_bytes()
+    cell = sweep.cell("arm-00000000/seed=0000")
+    for damaged in (content[:-2], b"", b"\x00" + content[1:]):
+        file.write_bytes(damaged)
+        assert cell.outcome() is None
+    file.unlink()
+    assert cell.outcome() is None
+    file.write_bytes(content)
+    assert cell.outcome() is not None
+
+
+@pytest.mark.parametrize("content", [b"[]", b"null", b"{}", b'{"files": []}', b'{"files": {"..": 1}}'])
+def test_a_strange_commit_mark_is_no_commit(sweep, content):
+    cell = committed(sweep)
+    (cell.path / "DONE.json").write_bytes(content)
+    assert cell.outcome() is None
+
+
+def test_starting_again_drops_what_an_unfinished_start_left(sweep):
+    cell = sweep.cell("a/seed=0000")
+    cell.start({})
+    cell.log({"epoch": 0})
+    with open(cell.path / "metrics.jsonl", "ab") as file:
+        file.write(b'{"epoch": 1, "lo')
+    cell.start({})
+    cell.log({"epoch": 0})
+    lines = (cell.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [{"epoch": 0}]
+
+
+def test_the_first_start_pins_the_plan_and_seeds_may_grow(sweep):
+    assert sweep.pin(PLANNED, growing="seeds") == PLANNED
+    assert sweep.pin(PLANNED, growing="seeds") == PLANNED
+    assert sweep.pin({**PLANNED, "seeds": [1, 2]}, growing="seeds")["seeds"] == [0, 1, 2]
+    assert sweep.plan()["seeds"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("changed", [{"study": "two"}, {"data": {"hash": "b"}}, {"more": 1}])
+def test_another_study_is_refused_by_what_differs(sweep, changed):
+    sweep.pin(PLANNED, growing="seeds")
+    with pytest.raises(UsageError, match=f"another study: its {next(iter(changed))} is"):
+        sweep.pin({**PLANNED, **changed}, growing="seeds")
+    assert sweep.plan() == PLANNED
+
+
+def test_a_folder_of_something_else_is_refused_untouched(sweep):
+    sweep.path.mkdir()
+    (sweep.path / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match="holds something else"):
+        sweep.pin(PLANNED, growing="seeds")
+    assert [file.name for file in sweep.path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write to"):
+        SweepFolder(tmp_path / "file" / "out").pin(PLANNED, growing="seeds")
+
+
+@pytest.mark.parametrize("content", ["", "{", '["list"]'])
+def test_a_damaged_plan_is_named(sweep, content):
+    sweep.path.mkdir()
+    (sweep.path / PLAN).write_text(content)
+    with pytest.raises(UsageError, match=PLAN):
+        sweep.pin(PLANNED, growing="seeds")
+
+
+def test_no_study_is_named(tmp_path):
+    with pytest.raises(UsageError, match="holds no study"):
+        SweepFolder(tmp_path).plan()
+
+
+def test_timing_adds_up_over_starts_and_a_torn_line_is_left_out(sweep):
+    sweep.path.mkdir()
+    sweep.log_timing({"run_s": 1.5, "run_steps": 10})
+    with open(sweep.path / "timing.jsonl", "ab") as file:
+        file.write(b'{"run_s": 3\n')
+    sweep.log_timing({"run_s": 2.0, "run_steps": 5})
+    assert sweep.timing() == {"run_s": 3.5, "run_steps": 15}
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch):
+    target = tmp_path / "x.json"
+    write_atomically(target, b"old")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        write_atomically(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]

@@ -1,0 +1,264 @@
+"""A study from the command line to its tables: resumed, killed, sharded, misused, loaded back."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import fishjax
+from experiments import dying_relu
+from fishjax.command import main
+from fishjax.config import Config
+from fishjax.data.source import open_source
+from fishjax.evidence.plan import Claim, Contrast, Placebo, Plan, Reading, Scenario, Target
+from fishjax.fields import UsageError
+from fishjax.settings import override
+from fishjax.study import Scale, Study
+from fishjax.sweep import Arm, Tuned, Tuning, parse_seeds, parse_shard
+from tests.runs import TINY
+
+ROOT = pathlib.Path(__file__).parent.parent
+DATA = "reef:classes=3,train=96,test=24"
+ACCURACY = Reading("test_accuracy")
+STUDY = Study(
+    name="tiny",
+    base=override(Config(), {**TINY, "data.image_size": 16}),
+    arms=(
+        Arm("plain", {"hyper.lr": Tuned("plain")}),
+        Arm("wild", {"hyper.lr": 1e30}),
+        Arm("other", {"hyper.lr": Tuned("plain", times=2.0), "optim.order": 1}),
+    ),
+    plan=Plan(
+        Scenario("S0", "it learns", (Target("accuracy", "98 %", ACCURACY, "plain", low=0.2),)),
+        (Claim("0.1", "order", "directional", Contrast(ACCURACY, "other", "plain", 1, 0.02)),),
+        (Placebo("wild", "diverges", Contrast(ACCURACY, "wild", "plain", 1, 0.9)),),
+    ),
+    scales={"laptop": Scale((0, 1), Tuning(("plain",), (0.01, 0.05), (1000,)))},
+)
+
+
+def run(*options: str, study: Study = STUDY) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(study, ["--data", DATA, *options])
+    return stop.value.code
+
+
+def texts(folder: pathlib.Path) -> dict[str, bytes]:
+    """Everything derived that holds no time: tables and the claims of the summary."""
+    found = {file.name: file.read_bytes() for file in (folder / "tables").iterdir()}
+    summary = json.loads((folder / "summary.json").read_bytes())
+    summary.pop("timing")
+    return {**found, "summary": json.dumps(summary).encode()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study") / "out"
+    assert run("--out", str(folder)) == 0
+    return folder
+
+
+def test_a_study_leaves_the_files_of_the_design(finished):
+    for name in ("sweep.json", "env.json", "summary.json", "results.parquet"):
+        assert (finished / name).is_file()
+    for pattern in ("samples/*.png", "tables/*.md", "tables/*.tex", "tables/*.csv"):
+        assert list(finished.glob(pattern)), pattern
+    assert {file.suffix for file in (finished / "figures").iterdir()} == {".svg", ".pdf"}
+    cells = list((finished / "cells").glob("plain-*/seed=0001"))
+    assert len(cells) == 1
+    names = {"config.json", "metrics.jsonl", "metrics.parquet", "predictions.parquet", "params"}
+    assert {path.name for path in cells[0].iterdir()} == {*names, "DONE.json"}
+    assert not list(finished.rglob("*.tmp"))
+
+
+def test_the_summary_has_the_fixed_keys_and_counts_the_diverged(finished):
+    summary = json.loads((finished / "summary.json").read_bytes())
+    fixed = {"schema", "study", "data", "seeds", "arms", "scenarios", "claims", "timing"}
+    assert fixed <= set(summary)
+    assert summary["seeds"] == [0, 1]
+    wild = next(arm for arm in summary["arms"] if arm["name"] == "wild")
+    assert (wild["n"], wild["n_diverged"]) == (2, 2)
+    assert wild["metrics"]["test_accuracy"]["mean"] == pytest.approx(1 / 3)
+    assert {"compile_s", "run_s", "total_s", "run_steps", "run_steps_per_s"} <= set(
+        summary["timing"]
+    )
+    assert summary["timing"]["run_steps"] == (2 + 6) * 4 * 2
+    assert summary["claims"][0]["verdict"] == "too few seeds"
+    assert set(summary["tuning"]["chosen"]) == {"plain"}
+
+
+def test_a_second_start_runs_nothing_and_says_the_same(finished, capfd):
+    before = texts(finished)
+    assert run("--out", str(finished)) == 0
+    assert "0 run-steps of tuning, up to 0 of arms" in " ".join(capfd.readouterr().err.split())
+    assert texts(finished) == before
+
+
+def test_a_damaged_cell_is_computed_again(finished):
+    before = texts(finished)
+    file = next((finished / "cells").glob("other-*/seed=0000/metrics.parquet"))
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    assert run("--out", str(finished)) == 0
+    assert texts(finished) == before
+    assert file.read_bytes() == content
+
+
+def test_shards_end_in_the_same_tables(finished, tmp_path):
+    folder = tmp_path / "out"
+    codes = [run("--out", str(folder), "--shard", f"{i}/2") for i in (1, 0, 1, 0)]
+    assert codes[-1] == 0
+    assert set(codes) <= {0, 75}
+    assert texts(folder) == texts(finished)
+
+
+def test_more_seeds_keep_the_finished_cells(finished, tmp_path):
+    folder = tmp_path / "out"
+    assert run("--out", str(folder), "--seeds", "1:2") == 0
+    stamps = {file: file.stat().st_mtime_ns for file in folder.rglob("DONE.json")}
+    assert run("--out", str(folder), "--seeds", "0:2") == 0
+    assert all(file.stat().st_mtime_ns == stamp for file, stamp in stamps.items())
+    assert texts(folder) == texts(finished)
+
+
+def test_a_network_comes_back_and_predicts_what_was_stored(finished):
+    trained = fishjax.load(finished, "plain", 1)
+    cell = next((finished / "cells").glob("plain-*/seed=0001"))
+    stored = pq.read_table(cell / "predictions.parquet").to_pandas()
+    images = open_source(DATA, 16).images[stored["example"]]
+    logits = stored[[f"logit_{k}" for k in range(3)]].to_numpy()
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(trained.predict(images), expected, rtol=1e-4, atol=1e-6)
+    assert len(trained.species) == 3
+    with pytest.raises(ValueError, match="predict takes uint8"):
+        trained.predict(images / 255.0)
+    with pytest.raises(UsageError, match="did you mean 'plain'"):
+        fishjax.load(finished, "plane", 1)
+    with pytest.raises(UsageError, match="no finished seed 7"):
+        fishjax.load(finished, "plain", 7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", "model.dept=3"], "did you mean 'model.depth'"),
+        (["--set", "model.depth"], "takes key=value"),
+        (["--set", "hyper.momentum=2"], "out of bounds"),
+        (["--set", "hyper.lr=0.1"], "has no effect"),
+        (["--scale", "laptob"], "did you mean 'laptop'"),
+        (["--seeds", "8:0"], "is empty"),
+        (["--seeds", "0:0"], "is empty"),
+        (["--seeds", "2,1"], "must rise"),
+        (["--seeds", "1000:1008"], "kept for tuning"),
+        (["--seeds", "a"], "takes 0:8"),
+        (["--shard", "2/2"], "takes i/n"),
+        (["--data", "reeef"], "did you mean|nearest|reef"),
+        (["--data", "folder:no/such/place"], "no/such/place"),
+        (["--set", "data.train_size=5000"], "data.train_size"),
+    ],
+)
+def test_bad_requests_exit_with_2_name_the_thing_and_write_nothing(
+    options, message, tmp_path, capsys
+):
+    import re
+
+    assert run("--out", str(tmp_path / "out"), *options) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_another_study_is_left_alone(finished, capsys):
+    before = texts(finished)
+    assert run("--out", str(finished), "--set", "model.depth=1") == 2
+    assert "another study: its base" in capsys.readouterr().err
+    assert texts(finished) == before
+
+
+def test_a_dry_run_says_the_cost_and_writes_nothing(tmp_path, capfd):
+    assert run("--out", str(tmp_path / "out"), "--dry-run") == 0
+    assert "up to 48 of arms" in " ".join(capfd.readouterr().err.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_program_is_compiled_twice_for_one_signature(tmp_path, monkeypatch):
+    from fishjax.engine.program import Program
+
+    compiled = []
+    original = Program.lower
+
+    def counting(self, piece, *args):
+        compiled.append((self.setup, piece.__name__))
+        return original(self, piece, *args)
+
+    monkeypatch.setattr(Program, "lower", counting)
+    assert run("--out", str(tmp_path / "out")) == 0
+    assert len(compiled) == len(set(compiled)) == 4
+
+
+def command(folder: pathlib.Path) -> list[str]:
+    settings = ["data.train_size=32", "data.val_size=16", "data.image_size=16", "optim.epochs=60"]
+    return [
+        *(sys.executable, "-m", "experiments.dying_relu", "--scale", "smoke"),
+        *("--seeds", "0", "--data", "reef:train=128,test=32"),
+        *("--out", str(folder), "--set", *settings),
+    ]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_study_that_is_stopped_in_the_middle_ends_in_the_same_tables(tmp_path, how):
+    from tests.conftest import CACHE
+
+    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(CACHE)}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+
+    def start(folder: pathlib.Path) -> subprocess.Popen:
+        return subprocess.Popen(
+            command(folder), cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+
+    def done(folder: pathlib.Path) -> int:
+        return len(list(folder.rglob("DONE.json")))
+
+    with start(broken) as process:
+        deadline = time.monotonic() + 240
+        while done(broken) < 4 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(how)
+        process.communicate(timeout=120)
+    assert done(broken) < 16, "it was over before it could be stopped"
+    assert process.returncode == (-9 if how == signal.SIGKILL else 75)
+    for folder in (broken, whole):
+        with start(folder) as process:
+            _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors.decode()
+    assert texts(broken) == texts(whole)
+
+
+def test_the_study_runs_at_smoke_scale_on_photographs(photographs, tmp_path, capfd):
+    options = ("--scale", "smoke", "--data", f"f4k:{photographs}", "--out", str(tmp_path / "out"))
+    assert run(*options, study=dying_relu.STUDY) == 0
+    printed = capfd.readouterr().out
+    for id in ("S3", "3.1", "3.2", "3.3", "3.4"):
+        assert id in printed
+    summary = json.loads((tmp_path / "out" / "summary.json").read_bytes())
+    assert {claim["verdict"] for claim in summary["claims"]} == {"too few seeds", "by construction"}
+
+
+def test_the_study_runs_at_smoke_scale_on_reef(tmp_path, capfd):
+    options = ("--scale", "smoke", "--data", "reef", "--out", str(tmp_path / "out"))
+    assert run(*options, study=dying_relu.STUDY) == 0
+    assert str(tmp_path / "out") in capfd.readouterr().out.replace("\n", "")
+
+
+def test_text_forms_of_seeds_and_shards():
+    assert parse_seeds("0:3") == (0, 1, 2)
+    assert parse_seeds("5") == (5,)
+    assert parse_seeds("0,2,7") == (0, 2, 7)
+    assert parse_shard("1/4") == (1, 4)
