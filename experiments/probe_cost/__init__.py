@@ -1,0 +1,1 @@
+"""Proof: what watching every layer at every step costs."""
