@@ -1,6 +1,7 @@
 """The optimiser of a run: optax transformations whose every coefficient is traced."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ def optimiser(hyper: Hyper, steps_per_epoch: int, epochs: int) -> optax.Gradient
     The order and the undamped momentum are those of `torch.optim.SGD` after `clip_grad_norm_`.
     """
 
-    def rate(step: jax.Array) -> jax.Array:
+    def rate(step: Any) -> Any:
         return -hyper.lr * height(hyper.schedule, step / steps_per_epoch, epochs)
 
     return optax.chain(

@@ -1,8 +1,8 @@
 """The numbers of a study in memory: committed cells as one labelled `xarray.Dataset`."""
 
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Iterable, Mapping
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -27,8 +27,8 @@ def collect(sweep: SweepFolder, folders: Mapping[tuple[str, int], str], classes:
         frames.append(cell.table("metrics").to_pandas().assign(arm=arm, seed=seed))
         diverged.append({"arm": arm, "seed": seed, "diverged_step": outcome["diverged_step"]})
     results = xr.merge(_variables(pd.concat(frames, ignore_index=True)), join="outer")
-    steps = pd.DataFrame(diverged).set_index(["arm", "seed"])["diverged_step"]
-    results["diverged_step"] = xr.DataArray.from_series(steps)
+    steps = pd.DataFrame(diverged).set_index(["arm", "seed"]).to_xarray()
+    results["diverged_step"] = steps["diverged_step"]
     results["diverged"] = results["diverged_step"] >= 0
     results.attrs["classes"] = classes
     order = {"arm": _in_order(arm for arm, _ in folders)}
@@ -51,13 +51,14 @@ def long_table(results: xr.Dataset) -> pd.DataFrame:
 
 def _variables(rows: pd.DataFrame) -> list[xr.Dataset]:
     made = []
-    for (metric, dim), group in rows.groupby(["metric", "dim"], observed=True):
+    for names, group in rows.groupby(["metric", "dim"], observed=True):
+        metric, dim = typing.cast(tuple[str, str], names)
         index = ["arm", "seed", "epoch"]
         if dim:
             parts = group["part"].astype(str)
-            group = group.assign(**{str(dim): parts.astype(float) if dim == "share" else parts})
-            index.append(str(dim))
-        made.append(group.set_index(index)["value"].rename(str(metric)).to_xarray().to_dataset())
+            group = group.assign(**{dim: parts.astype(float) if dim == "share" else parts})
+            index.append(dim)
+        made.append(group.set_index(index)[["value"]].to_xarray().rename(value=metric))
     return made
 
 
@@ -70,5 +71,5 @@ def _parts(rows: pd.DataFrame) -> dict[str, list]:
     }
 
 
-def _in_order(values: Sequence | np.ndarray) -> list:
+def _in_order(values: Iterable) -> list:
     return list(dict.fromkeys(values))

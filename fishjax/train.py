@@ -125,7 +125,8 @@ def step(
 
     (loss, out), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
     updates, opt = _optimiser(setup, hyper).update(grads, state.opt, params)
-    moved = Variables(optax.apply_updates(params, updates), out.stats)
+    stepped: Any = optax.apply_updates(params, updates)
+    moved = Variables(stepped, out.stats)
     finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(updates))
     going = finite & (state.bad_step < 0)
     variables, opt = jax.tree.map(

@@ -176,9 +176,7 @@ def test_scores_equal_scikit_learn_and_an_absent_species_is_nan():
     got = jax.jit(scores)(jnp.asarray(logits), jnp.asarray(labels))
     guess = logits.argmax(1)
     p = softmax(logits.astype(np.float64), axis=1)
-    assert float(got.loss) == pytest.approx(
-        log_loss(labels, p, labels=range(5)), rel=1e-5
-    )
+    assert float(got.loss) == pytest.approx(log_loss(labels, p, labels=range(5)), rel=1e-5)
     assert float(got.accuracy) == pytest.approx((guess == labels).mean())
     recalls = [(guess[labels == k] == k).mean() for k in range(4)]
     assert float(got.balanced_accuracy) == pytest.approx(np.mean(recalls), rel=1e-6)

@@ -53,7 +53,9 @@ def test_a_shortened_changed_or_missing_file_undoes_the_commit(sweep, name):
     assert cell.outcome() is not None
 
 
-@pytest.mark.parametrize("content", [b"[]", b"null", b"{}", b'{"files": []}', b'{"files": {"..": 1}}'])
+@pytest.mark.parametrize(
+    "content", [b"[]", b"null", b"{}", b'{"files": []}', b'{"files": {"..": 1}}']
+)
 def test_a_strange_commit_mark_is_no_commit(sweep, content):
     cell = committed(sweep)
     (cell.path / "DONE.json").write_bytes(content)

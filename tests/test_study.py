@@ -1,27 +1,23 @@
-"""A study from the command line to its tables: resumed, killed, sharded, misused, loaded back."""
+"""A study from the command line to its tables: resumed, sharded, misused, loaded back."""
 
 import json
-import os
 import pathlib
-import signal
-import subprocess
-import sys
-import time
+import re
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 import fishjax
-from experiments import dying_relu
-from fishjax.command import main
 from fishjax.config import Config
 from fishjax.data.source import open_source
+from fishjax.engine.program import Program
 from fishjax.evidence.plan import Claim, Contrast, Placebo, Plan, Reading, Scenario, Target
 from fishjax.fields import UsageError
 from fishjax.settings import override
 from fishjax.study import Scale, Study
 from fishjax.sweep import Arm, Tuned, Tuning, parse_seeds, parse_shard
+from tests.commands import derived, run_study
 from tests.runs import TINY
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -44,18 +40,8 @@ STUDY = Study(
 )
 
 
-def run(*options: str, study: Study = STUDY) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(study, ["--data", DATA, *options])
-    return stop.value.code
-
-
-def texts(folder: pathlib.Path) -> dict[str, bytes]:
-    """Everything derived that holds no time: tables and the claims of the summary."""
-    found = {file.name: file.read_bytes() for file in (folder / "tables").iterdir()}
-    summary = json.loads((folder / "summary.json").read_bytes())
-    summary.pop("timing")
-    return {**found, "summary": json.dumps(summary).encode()}
+def run(*options: str) -> int:
+    return run_study(STUDY, "--data", DATA, *options)
 
 
 @pytest.fixture(scope="module")
@@ -95,19 +81,19 @@ def test_the_summary_has_the_fixed_keys_and_counts_the_diverged(finished):
 
 
 def test_a_second_start_runs_nothing_and_says_the_same(finished, capfd):
-    before = texts(finished)
+    before = derived(finished)
     assert run("--out", str(finished)) == 0
     assert "0 run-steps of tuning, up to 0 of arms" in " ".join(capfd.readouterr().err.split())
-    assert texts(finished) == before
+    assert derived(finished) == before
 
 
 def test_a_damaged_cell_is_computed_again(finished):
-    before = texts(finished)
+    before = derived(finished)
     file = next((finished / "cells").glob("other-*/seed=0000/metrics.parquet"))
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
     assert run("--out", str(finished)) == 0
-    assert texts(finished) == before
+    assert derived(finished) == before
     assert file.read_bytes() == content
 
 
@@ -116,7 +102,7 @@ def test_shards_end_in_the_same_tables(finished, tmp_path):
     codes = [run("--out", str(folder), "--shard", f"{i}/2") for i in (1, 0, 1, 0)]
     assert codes[-1] == 0
     assert set(codes) <= {0, 75}
-    assert texts(folder) == texts(finished)
+    assert derived(folder) == derived(finished)
 
 
 def test_more_seeds_keep_the_finished_cells(finished, tmp_path):
@@ -125,7 +111,7 @@ def test_more_seeds_keep_the_finished_cells(finished, tmp_path):
     stamps = {file: file.stat().st_mtime_ns for file in folder.rglob("DONE.json")}
     assert run("--out", str(folder), "--seeds", "0:2") == 0
     assert all(file.stat().st_mtime_ns == stamp for file, stamp in stamps.items())
-    assert texts(folder) == texts(finished)
+    assert derived(folder) == derived(finished)
 
 
 def test_a_network_comes_back_and_predicts_what_was_stored(finished):
@@ -167,18 +153,16 @@ def test_a_network_comes_back_and_predicts_what_was_stored(finished):
 def test_bad_requests_exit_with_2_name_the_thing_and_write_nothing(
     options, message, tmp_path, capsys
 ):
-    import re
-
     assert run("--out", str(tmp_path / "out"), *options) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_another_study_is_left_alone(finished, capsys):
-    before = texts(finished)
+    before = derived(finished)
     assert run("--out", str(finished), "--set", "model.depth=1") == 2
     assert "another study: its base" in capsys.readouterr().err
-    assert texts(finished) == before
+    assert derived(finished) == before
 
 
 def test_a_dry_run_says_the_cost_and_writes_nothing(tmp_path, capfd):
@@ -188,8 +172,6 @@ def test_a_dry_run_says_the_cost_and_writes_nothing(tmp_path, capfd):
 
 
 def test_no_program_is_compiled_twice_for_one_signature(tmp_path, monkeypatch):
-    from fishjax.engine.program import Program
-
     compiled = []
     original = Program.lower
 
@@ -200,61 +182,6 @@ def test_no_program_is_compiled_twice_for_one_signature(tmp_path, monkeypatch):
     monkeypatch.setattr(Program, "lower", counting)
     assert run("--out", str(tmp_path / "out")) == 0
     assert len(compiled) == len(set(compiled)) == 4
-
-
-def command(folder: pathlib.Path) -> list[str]:
-    settings = ["data.train_size=32", "data.val_size=16", "data.image_size=16", "optim.epochs=60"]
-    return [
-        *(sys.executable, "-m", "experiments.dying_relu", "--scale", "smoke"),
-        *("--seeds", "0", "--data", "reef:train=128,test=32"),
-        *("--out", str(folder), "--set", *settings),
-    ]
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_a_study_that_is_stopped_in_the_middle_ends_in_the_same_tables(tmp_path, how):
-    from tests.conftest import CACHE
-
-    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(CACHE)}
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-
-    def start(folder: pathlib.Path) -> subprocess.Popen:
-        return subprocess.Popen(
-            command(folder), cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-
-    def done(folder: pathlib.Path) -> int:
-        return len(list(folder.rglob("DONE.json")))
-
-    with start(broken) as process:
-        deadline = time.monotonic() + 240
-        while done(broken) < 4 and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(how)
-        process.communicate(timeout=120)
-    assert done(broken) < 16, "it was over before it could be stopped"
-    assert process.returncode == (-9 if how == signal.SIGKILL else 75)
-    for folder in (broken, whole):
-        with start(folder) as process:
-            _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors.decode()
-    assert texts(broken) == texts(whole)
-
-
-def test_the_study_runs_at_smoke_scale_on_photographs(photographs, tmp_path, capfd):
-    options = ("--scale", "smoke", "--data", f"f4k:{photographs}", "--out", str(tmp_path / "out"))
-    assert run(*options, study=dying_relu.STUDY) == 0
-    printed = capfd.readouterr().out
-    for id in ("S3", "3.1", "3.2", "3.3", "3.4"):
-        assert id in printed
-    summary = json.loads((tmp_path / "out" / "summary.json").read_bytes())
-    assert {claim["verdict"] for claim in summary["claims"]} == {"too few seeds", "by construction"}
-
-
-def test_the_study_runs_at_smoke_scale_on_reef(tmp_path, capfd):
-    options = ("--scale", "smoke", "--data", "reef", "--out", str(tmp_path / "out"))
-    assert run(*options, study=dying_relu.STUDY) == 0
-    assert str(tmp_path / "out") in capfd.readouterr().out.replace("\n", "")
 
 
 def test_text_forms_of_seeds_and_shards():

@@ -53,7 +53,7 @@ def main(
     print(json.dumps(found) if json_ else _words(found))
 
 
-def _chunk(watch: str):  # noqa: ANN202
+def _chunk(watch: str):
     """A compiled, warmed chunk of epochs, and its run-steps."""
     base = override(BASE, {"watch.flow": watch, "watch.units": watch, "hyper.lr": 0.01})
     dataset = open_source("reef", base.data.image_size)

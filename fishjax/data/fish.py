@@ -10,56 +10,32 @@ from typing import NamedTuple
 
 import numpy as np
 
-LENGTH = 0.6
-"""Half the body's length, in half image widths, of a fish seen at scale 1."""
+from fishjax.data.species import PARAMETERS
 
-# Name: (half range of individual variation, lowest, highest).
-PARAMETERS = {
-    "aspect": (0.07, 0.2, 0.9),
-    "taper": (0.1, -0.2, 0.5),
-    "fork": (0.2, -1.2, 1.3),
-    "curve": (0.2, -1.2, 1.3),
-    "span": (0.08, 0.2, 0.9),
-    "reach": (0.08, 0.25, 0.8),
-    "crest": (0.08, 0.0, 0.7),
-    "peak": (0.12, 0.1, 0.9),
-    "stripe": (0.2, 0.0, 1.0),
-    "spot": (0.2, 0.0, 1.0),
-    "angle": (0.2, -0.8, 2.6),
-    "frequency": (0.2, 0.6, 4.0),
-    "phase": (0.25, -1.0, 1.0),
-    "mark_red": (0.15, 0.0, 1.0),
-    "mark_green": (0.15, 0.0, 1.0),
-    "mark_blue": (0.15, 0.0, 1.0),
-    "body_red": (0.15, 0.0, 1.0),
-    "body_green": (0.15, 0.0, 1.0),
-    "body_blue": (0.15, 0.0, 1.0),
-    "fin_red": (0.15, 0.0, 1.0),
-    "fin_green": (0.15, 0.0, 1.0),
-    "fin_blue": (0.15, 0.0, 1.0),
-}
+LENGTH = 0.66
+"""Half the body's length, in half image widths, of a fish seen at scale 1."""
 
 # Name: (value with the nuisance off, change at one end of its range, change at the other).
 VIEW = {
-    "x": (0.0, -0.2, 0.2),
-    "y": (0.0, -0.25, 0.25),
+    "x": (0.0, -0.45, 0.45),
+    "y": (0.0, -0.45, 0.45),
     "scale": (1.0, -0.25, 0.15),
     "rotation": (0.0, -0.4, 0.4),
     "foreshortening": (1.0, -0.25, 0.0),
-    "turbidity": (0.0, 0.0, 0.4),
-    "blur": (0.0, 0.0, 0.12),
-    "grain": (0.0, 0.02, 0.08),
-    "gain_red": (1.0, -0.3, 0.2),
-    "gain_green": (1.0, -0.25, 0.25),
-    "gain_blue": (1.0, -0.25, 0.25),
+    "turbidity": (0.0, 0.0, 0.2),
+    "blur": (0.0, 0.0, 0.06),
+    "grain": (0.0, 0.01, 0.04),
+    "gain_red": (1.0, -0.12, 0.1),
+    "gain_green": (1.0, -0.1, 0.1),
+    "gain_blue": (1.0, -0.1, 0.1),
 }
 OCCLUDERS = 4
 """Two blades of weed and two bubbles, each four uniform numbers."""
 
 # Name: (colour at the surface, colour in the depth).
 WATERS = {
-    "blue": ((0.42, 0.68, 0.82), (0.07, 0.24, 0.46)),
-    "green": ((0.5, 0.7, 0.55), (0.1, 0.3, 0.25)),
+    "blue": ((0.36, 0.56, 0.66), (0.14, 0.34, 0.46)),
+    "green": ((0.4, 0.58, 0.54), (0.18, 0.38, 0.36)),
 }
 # Name: (colour, height over the bottom of the image, radius of the growths on it).
 FLOORS = {
@@ -72,13 +48,25 @@ SCENES = tuple(f"{floor} {water}" for floor in FLOORS for water in WATERS)
 GROWTHS = 4
 SCENE_NUMBERS = 4 + 5 * GROWTHS
 """Uniform numbers behind one scene."""
+_WARM, _WEED, _FOAM = np.array([[0.5, 0.2, -0.2], [0.18, 0.36, 0.12], [0.9, 0.96, 1]], np.float32)
+
+Columns = Mapping[str, np.ndarray]
+"""Each number of a fish or a view by its name, `[example, 1, 1]`."""
+
+
+class Grid(NamedTuple):
+    """Where the pixels are: x `[1, 1, column]`, y `[1, row, 1]`, and the size of one."""
+
+    x: np.ndarray
+    y: np.ndarray
+    pixel: np.ndarray
 
 
 class Batch(NamedTuple):
     """Everything about some pictures but the grain.
 
     fish: `[example, parameter]` in the order of PARAMETERS. view: `[example, view]` in the order
-    of VIEW. flip: -1 or 1, `[example]`. occluders: uniform `[example, occluder, 4]`. hidden: which
+    of VIEW. flip: -1 or 1, `[example]`. occluders: uniform `[example, occluder, 4]`. present: which
     occluders are there, bool `[example, occluder]`. kind: indices into SCENES, `[example]`.
     scene: uniform `[example, SCENE_NUMBERS]`.
     """
@@ -87,7 +75,7 @@ class Batch(NamedTuple):
     view: np.ndarray
     flip: np.ndarray
     occluders: np.ndarray
-    hidden: np.ndarray
+    present: np.ndarray
     kind: np.ndarray
     scene: np.ndarray
 
@@ -96,12 +84,12 @@ def draw(batch: Batch, grain: np.ndarray) -> np.ndarray:
     """The pictures, uint8 `[example, size, size, 3]`; `grain` is uniform in [0, 1), so shaped."""
     size = grain.shape[1]
     axis = (2 * np.arange(size, dtype=np.float32) + 1) / size - 1
-    x, y, pixel = axis[None, None, :], axis[None, :, None], np.float32(2 / size)
+    grid = Grid(axis[None, None, :], axis[None, :, None], np.array(2 / size, np.float32))
     fish, view = _columns(batch.fish, PARAMETERS), _columns(batch.view, VIEW)
-    image = np.broadcast_to(_water(batch, y), grain.shape).copy()
-    _floor(image, batch, x, y, pixel)
-    _fish(image, fish, view, batch, x, y, pixel)
-    _occlude(image, batch, x, y, pixel)
+    image = np.broadcast_to(_water(batch, grid.y), grain.shape).copy()
+    _floor(image, batch, grid)
+    _fish(image, batch.flip, fish, view, _water(batch, view["y"]), grid)
+    _occlude(image, batch, grid)
     image *= _colour(view, "gain")
     image += view["grain"][..., None] * (grain - np.float32(0.5)) * np.float32(np.sqrt(12))
     return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
@@ -109,19 +97,17 @@ def draw(batch: Batch, grain: np.ndarray) -> np.ndarray:
 
 def _water(batch: Batch, y: np.ndarray) -> np.ndarray:
     """Light that fades with depth, `[example, row, 1, 3]`."""
-    surface, deep = np.array(list(WATERS.values()), np.float32)[batch.kind % len(WATERS)].swapaxes(
-        0, 1
-    )
+    colours = np.array(list(WATERS.values()), np.float32)[batch.kind % len(WATERS)]
+    surface, deep = colours[:, 0], colours[:, 1]
     numbers = batch.scene.astype(np.float32)
     surface = surface + 0.2 * (numbers[:, :1] - np.float32(0.5))
     depth = np.clip((y[..., None] + 1) * (0.3 + 0.4 * numbers[:, 1, None, None, None]), 0, 1)
     return surface[:, None, None] + depth * (deep - surface)[:, None, None]
 
 
-def _floor(
-    image: np.ndarray, batch: Batch, x: np.ndarray, y: np.ndarray, pixel: np.ndarray
-) -> None:
+def _floor(image: np.ndarray, batch: Batch, grid: Grid) -> None:
     """Lays an uneven bottom and what grows on it over the water."""
+    x, y, pixel = grid
     colours, heights, radii = zip(*FLOORS.values(), strict=True)
     floor = batch.kind // len(WATERS)
     colour = np.array(colours, np.float32)[floor][:, None, None]
@@ -138,33 +124,27 @@ def _floor(
 
 
 def _fish(
-    image: np.ndarray,
-    fish: Mapping[str, np.ndarray],
-    view: Mapping[str, np.ndarray],
-    batch: Batch,
-    x: np.ndarray,
-    y: np.ndarray,
-    pixel: np.ndarray,
+    image: np.ndarray, flip: np.ndarray, fish: Columns, view: Columns, water: np.ndarray, grid: Grid
 ) -> None:
     """Paints fins, body, pattern and eye as seen through the water before them."""
     length = np.float32(LENGTH) * view["scale"]
     cosine, sine = np.cos(view["rotation"]), np.sin(view["rotation"])
-    flip = batch.flip.astype(np.float32)[:, None, None]
-    ahead, down = x - view["x"], y - view["y"]
-    u = flip * (cosine * ahead + sine * down) / (length * view["foreshortening"]) - 0.2
+    ahead, down = grid.x - view["x"], grid.y - view["y"]
+    along = flip.astype(np.float32)[:, None, None] * (cosine * ahead + sine * down)
+    u = along / (length * view["foreshortening"]) - 0.2
     v = (cosine * down - sine * ahead) / length
-    soft = pixel / length + view["blur"]
-    haze = _water(batch, view["y"]) * view["turbidity"][..., None]
+    soft = grid.pixel / length + view["blur"]
+    haze = water * view["turbidity"][..., None]
     clear = 1 - view["turbidity"][..., None]
 
     half = fish["aspect"] * (1 + fish["taper"] * u)
     fins = np.maximum(_tail(fish, u, v, soft), _crests(fish, half, u, v, soft))
     _paint(image, _colour(fish, "fin") * clear + haze, fins)
     body, height = _body(half, u, v, soft)
-    shade = (1.02 - 0.22 * height)[..., None]
+    shade = (0.99 + 0.12 * height)[..., None]
     mark = _pattern(fish, u, v, soft)[..., None]
     skin = _colour(fish, "body")
-    skin = (skin + mark * (_colour(fish, "mark") - skin)) * (1.55 - shade * 0.55)
+    skin = (skin + mark * (_colour(fish, "mark") - skin)) * shade
     _paint(image, skin * clear + haze, body)
     eye = np.hypot(u - 0.66, v + 0.2 * fish["aspect"])
     for radius, colour in ((0.15, 0.9), (0.095, 0.05)):
@@ -181,9 +161,7 @@ def _body(
     return _cover(outside / slope, soft), np.clip(height, -1, 1)
 
 
-def _tail(
-    fish: Mapping[str, np.ndarray], u: np.ndarray, v: np.ndarray, soft: np.ndarray
-) -> np.ndarray:
+def _tail(fish: Columns, u: np.ndarray, v: np.ndarray, soft: np.ndarray) -> np.ndarray:
     """Cover of a fan whose hind edge is cut in (`fork`, `curve` above 0) or bulges (below)."""
     back = (-0.8 - u) / fish["reach"]
     beside = np.abs(v)
@@ -194,11 +172,7 @@ def _tail(
 
 
 def _crests(
-    fish: Mapping[str, np.ndarray],
-    half: np.ndarray,
-    u: np.ndarray,
-    v: np.ndarray,
-    soft: np.ndarray,
+    fish: Columns, half: np.ndarray, u: np.ndarray, v: np.ndarray, soft: np.ndarray
 ) -> np.ndarray:
     """Cover of the dorsal fin, highest at `peak`, and of a smaller anal fin behind it."""
     body = half * np.sqrt(np.clip(1 - u * u, 0, 1))
@@ -209,14 +183,10 @@ def _crests(
     rear = (u + 0.75) / np.float32(0.7)
     anal = v - body - 0.6 * fish["crest"] * np.minimum(4 * rear, 1 - rear)
     anal = np.maximum(anal, np.maximum(-rear, rear - 1) + 0 * v)
-    return np.maximum(
-        _cover(np.maximum(dorsal, v), soft), _cover(np.maximum(anal, -v), soft)
-    )
+    return np.maximum(_cover(np.maximum(dorsal, v), soft), _cover(np.maximum(anal, -v), soft))
 
 
-def _pattern(
-    fish: Mapping[str, np.ndarray], u: np.ndarray, v: np.ndarray, soft: np.ndarray
-) -> np.ndarray:
+def _pattern(fish: Columns, u: np.ndarray, v: np.ndarray, soft: np.ndarray) -> np.ndarray:
     """Strength of the marking colour: stripes across `angle`, spots where two gratings cross."""
     wave = np.float32(2 * np.pi) * fish["frequency"]
     cosine, sine = np.cos(fish["angle"]), np.sin(fish["angle"])
@@ -228,12 +198,11 @@ def _pattern(
     return np.maximum(stripes, spots)
 
 
-def _occlude(
-    image: np.ndarray, batch: Batch, x: np.ndarray, y: np.ndarray, pixel: np.ndarray
-) -> None:
+def _occlude(image: np.ndarray, batch: Batch, grid: Grid) -> None:
     """Paints the weed and the bubbles that hide a part of the view."""
+    x, y, pixel = grid
     for place in range(OCCLUDERS):
-        there = batch.hidden[:, place]
+        there = batch.present[:, place]
         if not there.any():
             continue
         a, b, c, d = batch.occluders[there, place].T.astype(np.float32)[..., None, None]
@@ -247,11 +216,6 @@ def _occlude(
             rim = _cover(np.abs(reach) - 0.03, pixel)
             _paint(part, _FOAM, 0.75 * rim + 0.25 * _cover(reach, pixel) * (1 - rim))
         image[there] = part
-
-
-_WARM = np.array([0.5, 0.2, -0.2], np.float32)
-_WEED = np.array([0.18, 0.36, 0.12], np.float32)
-_FOAM = np.array([0.9, 0.96, 1.0], np.float32)
 
 
 def _cover(outside: np.ndarray, soft: np.ndarray) -> np.ndarray:
@@ -269,7 +233,7 @@ def _columns(table: np.ndarray, names: Mapping[str, object]) -> dict[str, np.nda
     return dict(zip(names, columns, strict=True))
 
 
-def _colour(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+def _colour(columns: Columns, name: str) -> np.ndarray:
     return np.stack([columns[f"{name}_{part}"] for part in ("red", "green", "blue")], axis=-1)
 
 

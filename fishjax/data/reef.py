@@ -11,92 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from fishjax.data.dataset import Dataset
-from fishjax.data.fish import (
-    OCCLUDERS,
-    PARAMETERS,
-    SCENE_NUMBERS,
-    SCENES,
-    VIEW,
-    Batch,
-    draw,
-)
+from fishjax.data.fish import OCCLUDERS, SCENE_NUMBERS, SCENES, VIEW, Batch, draw
+from fishjax.data.species import PARAMETERS, TRAITS, individuals, species_names, species_traits
 from fishjax.fields import UsageError, check, nearest, parse, static
 
-VERSION = 1
+VERSION = 2
 """Changes whenever a pixel does."""
 
 SIZES = (16, 128)
 """Smallest and largest image in pixels."""
 
-# Trait: (the parameters it sets, in the order of PARAMETERS; the pool of its values).
-TRAITS = {
-    "shape": (
-        ("aspect", "taper"),
-        {"slender": (0.3, 0.1), "oval": (0.45, 0.2), "deep": (0.6, 0.25), "disc": (0.76, 0.0)},
-    ),
-    "tail": (
-        ("fork", "curve", "span", "reach"),
-        {
-            "forked": (1.0, 0.0, 0.55, 0.6),
-            "truncate": (0.0, 0.0, 0.36, 0.4),
-            "round": (0.0, -0.8, 0.45, 0.5),
-            "lunate": (0.2, 1.0, 0.75, 0.4),
-        },
-    ),
-    "dorsal": (
-        ("crest", "peak"),
-        {"low": (0.08, 0.5), "sail": (0.42, 0.75), "swept": (0.42, 0.2)},
-    ),
-    "pattern": (
-        ("stripe", "spot", "angle"),
-        {
-            "barred": (0.85, 0.0, 0.0),
-            "lined": (0.85, 0.0, 1.57),
-            "oblique": (0.85, 0.0, 0.78),
-            "spotted": (0.0, 0.95, 0.78),
-        },
-    ),
-    "pitch": (
-        ("frequency", "phase"),
-        {"wide": (1.0, 0.0), "medium": (1.5, 0.3), "fine": (2.1, 0.0)},
-    ),
-    "marking": (
-        ("mark_red", "mark_green", "mark_blue"),
-        {
-            "black": (0.1, 0.1, 0.14),
-            "white": (0.92, 0.93, 0.9),
-            "blue": (0.12, 0.3, 0.75),
-            "brown": (0.45, 0.22, 0.1),
-        },
-    ),
-    "palette": (
-        ("body_red", "body_green", "body_blue"),
-        {
-            "yellow": (0.9, 0.76, 0.22),
-            "orange": (0.9, 0.46, 0.2),
-            "silver": (0.68, 0.74, 0.76),
-            "violet": (0.55, 0.42, 0.72),
-        },
-    ),
-    "fins": (
-        ("fin_red", "fin_green", "fin_blue"),
-        {
-            "dusky": (0.2, 0.2, 0.25),
-            "pale": (0.85, 0.85, 0.8),
-            "golden": (0.92, 0.7, 0.15),
-            "scarlet": (0.8, 0.22, 0.2),
-        },
-    ),
-}
-
-_GENERA = (
-    "Velichthys", "Corallabris", "Pontodax", "Aurisoma",
-    "Thalastes", "Nereilabrus", "Limnopsara", "Zonochaetus",
-)  # fmt: skip
-_EPITHETS = (
-    "vesperus", "quadrifax", "marellae", "tessellifer",
-    "borealoides", "undicauda", "pellucens", "orsinii",
-)  # fmt: skip
 _CHUNK = 1 << 18
 """Pixels drawn at once."""
 
@@ -114,8 +38,8 @@ class Reef:
     )
     twins: int = static(0, "pairs of species that differ in one trait", low=0, high=32)
     frames: int = static(1, "views of an individual of the pool", low=1, high=64)
-    train: int = static(2048, "images of the pool", low=2, high=1_000_000)
-    test: int = static(512, "images of the test split", low=2, high=1_000_000)
+    train: int = static(2048, "images of the pool", low=2, high=100_000)
+    test: int = static(512, "images of the test split", low=2, high=100_000)
     seed: int = static(0, "seed of species, individuals and views", low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:
@@ -143,7 +67,7 @@ class Reef:
 def parse_reef(text: str) -> Reef:
     """The knobs of `classes=12,twins=1,...`; empty text is the default reef.
 
-    A leading `v1:`, as in a canonical spec, must name this VERSION. Raises UsageError for another
+    A leading `v2:`, as in a canonical spec, must name this VERSION. Raises UsageError for another
     version, an unknown or repeated knob, a value of the wrong type and one out of bounds.
     """
     head, colon, rest = text.partition(":")
@@ -175,8 +99,10 @@ def make_reef(knobs: Reef, image_size: int) -> Dataset:
     """
     low, high = SIZES
     if not low <= image_size <= high:
-        raise UsageError(f"data.image_size={image_size} is out of bounds: reef draws {low} to {high}")
-    codes = species_traits(knobs)
+        raise UsageError(
+            f"data.image_size={image_size} is out of bounds: reef draws {low} to {high}"
+        )
+    codes = species_traits(knobs.classes, knobs.twins, _stream(knobs.seed, "species"))
     pool = _split(knobs, codes, image_size, "train")
     test = _split(knobs, codes, image_size, "test")
     groups = pool["groups"], test["groups"] + pool["groups"][-1] + 1
@@ -190,50 +116,6 @@ def make_reef(knobs: Reef, image_size: int) -> Dataset:
         fixed_test=np.arange(knobs.train + knobs.test) >= knobs.train,
         factors={name: values for name, values in both.items() if name != "groups"},
     )
-
-
-def species_names(classes: int) -> tuple[str, ...]:
-    """Invented binomials, at most 64 of them, all different."""
-    ways = len(_GENERA)
-    return tuple(
-        f"{_GENERA[k % ways]} {_EPITHETS[(k + k // ways) % ways]}" for k in range(classes)
-    )
-
-
-def species_traits(knobs: Reef) -> np.ndarray:
-    """Trait codes `[species, trait]`: far apart, and each value shared by several species.
-
-    Species are chosen one after the other from random candidates: the one that shares fewest
-    traits with any species before it, then the one whose values are least used. Then the second
-    of each pair of twins becomes the first but for one trait.
-    """
-    sizes = np.array([len(pool) for _, pool in TRAITS.values()])
-    rng = _stream(knobs.seed, "species")
-    codes = np.empty((0, len(sizes)), np.int64)
-    for _ in range(knobs.classes):
-        candidates = (rng.random((512, len(sizes))) * sizes).astype(np.int64)
-        same = candidates[:, None] == codes
-        closest = same.sum(2).max(1, initial=0)
-        codes = np.vstack([codes, candidates[np.lexsort((same.sum((1, 2)), closest))[0]]])
-    rng = _stream(knobs.seed, "twins")
-    for first in range(0, 2 * knobs.twins, 2):
-        codes[first + 1] = _twin(codes, first, sizes, rng)
-    return codes
-
-
-def _twin(
-    codes: np.ndarray, first: int, sizes: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Species `first` with one trait changed, as far from every other species as that can be."""
-    changed = [
-        np.where(np.arange(len(sizes)) == trait, value, codes[first])
-        for trait, size in enumerate(sizes)
-        for value in range(size)
-        if value != codes[first, trait]
-    ]
-    candidates = np.array(changed)[np.argsort(rng.random(len(changed)))]
-    others = np.delete(codes, (first, first + 1), axis=0)
-    return candidates[(candidates[:, None] == others).sum(2).max(1, initial=0).argmin()]
 
 
 def _split(knobs: Reef, codes: np.ndarray, image_size: int, split: str) -> dict[str, np.ndarray]:
@@ -252,11 +134,11 @@ def _split(knobs: Reef, codes: np.ndarray, image_size: int, split: str) -> dict[
     hiding = hiding.reshape(count, OCCLUDERS, 5)
     neutral, low, high = np.array(list(VIEW.values())).T
     batch = Batch(
-        fish=_fish(codes[labels], knobs.distance, knobs.spread * jitter),
+        fish=individuals(codes[labels], knobs.distance, knobs.spread * jitter),
         view=neutral + knobs.nuisance * (low + (high - low) * seen),
         flip=np.where(flip[:, 0] < 0.5 * min(knobs.nuisance, 1), -1, 1),
         occluders=hiding[..., 1:],
-        hidden=hiding[..., 0] < 0.3 * knobs.nuisance,
+        present=hiding[..., 0] < 0.3 * knobs.nuisance,
         kind=np.where(at_home, home, anywhere),
         scene=place[:, 2:],
     )
@@ -268,23 +150,9 @@ def _split(knobs: Reef, codes: np.ndarray, image_size: int, split: str) -> dict[
         "individual": jitter * knobs.spread,
         **dict(zip(VIEW, batch.view.T, strict=True)),
         "flip": batch.flip,
-        "occluders": batch.hidden.sum(1),
+        "occluders": batch.present.sum(1),
         "scene": batch.kind,
     }
-
-
-def _fish(codes: np.ndarray, distance: float, jitter: np.ndarray) -> np.ndarray:
-    """Parameters `[example, parameter]` of trait codes `[example, trait]`.
-
-    Prototypes stand `distance` times as far from the mean of each pool as the pool says.
-    """
-    parts = []
-    for code, (_, pool) in zip(codes.T, TRAITS.values(), strict=True):
-        values = np.array(list(pool.values()))
-        mean = values.mean(axis=0)
-        parts.append((mean + distance * (values - mean))[code])
-    half, low, high = np.array(list(PARAMETERS.values())).T
-    return np.clip(np.concatenate(parts, axis=1) + half * jitter, low, high)
 
 
 def _draw(batch: Batch, image_size: int, rng: np.random.Generator) -> np.ndarray:

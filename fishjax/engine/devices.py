@@ -18,9 +18,9 @@ def prepare() -> None:
     To be called before JAX starts. The cache is private to the user: what lies in it is run.
     """
     asked = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not asked and jax.config.jax_num_cpu_devices < 0:
+    if not asked and jax.config.values["jax_num_cpu_devices"] < 0:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values["jax_compilation_cache_dir"]:
         base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         folder = pathlib.Path(base) / "fishjax" / "xla"
         try:

@@ -80,7 +80,7 @@ class Record:
             yield self._series(run, name, "layer", self.model.hidden, chunks)
 
     def _series(
-        self, run: int, name: str, dim: str, parts: Sequence[str], chunks: list[np.ndarray]
+        self, run: int, name: str, dim: str, parts: Sequence[str], chunks: Sequence[Any]
     ) -> _Block:
         """Values `[run, time, ...]` of consecutive chunks, stamped with the step they end at."""
         values = np.concatenate([chunk[run] for chunk in chunks])
@@ -110,9 +110,13 @@ class Record:
         last = np.asarray([self.setup.optim.epochs * self.setup.steps_per_epoch])
         seen = self.examination
         shares = [str(share) for share in KILLED_SHARES]
-        yield last, "dormant_share", "layer", self.model.hidden, seen.dormant_share[run][None]
-        yield last, "blocked_gradient", "share", shares, seen.blocked_gradient[run][None]
-        yield last, "blocking_slope", "", [""], seen.blocking_slope[run].reshape(1, 1)
+        dormant, blocked, slope = (
+            np.asarray(read)[run].reshape(1, -1)
+            for read in (seen.dormant_share, seen.blocked_gradient, seen.blocking_slope)
+        )
+        yield last, "dormant_share", "layer", self.model.hidden, dormant
+        yield last, "blocked_gradient", "share", shares, blocked
+        yield last, "blocking_slope", "", [""], slope
 
 
 def _rows(block: _Block) -> tuple[np.ndarray, ...]:

@@ -37,7 +37,8 @@ class Runner:
 
     def __init__(self, dataset: Dataset, sweep: SweepFolder, mapping: Mapping) -> None:
         self.usage = Usage()
-        self._dataset, self._sweep, self._mapping = dataset, sweep, mapping
+        self._dataset, self._sweep = dataset, sweep
+        self._mapping: Mapping = mapping
         self._programs: dict[Setup, Program] = {}
         self._saver = Saver()
         self._shared = Shared(jnp.asarray(dataset.images), jnp.asarray(dataset.labels))

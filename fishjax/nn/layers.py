@@ -32,7 +32,7 @@ class Dense(nn.Module):
         return _add_bias(self, y, self.units)
 
 
-def leaky_relu(x: jax.Array, slope: jax.Array) -> jax.Array:
+def leaky_relu(x: jax.Array, slope: jax.Array | float) -> jax.Array:
     """`x` where positive, `slope * x` elsewhere; slope 0 is ReLU, with gradient 0 at 0."""
     return jnp.where(x > 0, x, slope * x)
 
@@ -48,7 +48,7 @@ def max_pool(x: jax.Array) -> jax.Array:
     return jnp.maximum(rows[:, :, 0::2], rows[:, :, 1::2])
 
 
-def dropout(x: jax.Array, rate: jax.Array, key: jax.Array) -> jax.Array:
+def dropout(x: jax.Array, rate: jax.Array | float, key: jax.Array) -> jax.Array:
     """Zeroes a share `rate` in [0, 1) of `x` and scales the rest up by `1 / (1 - rate)`."""
     kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
     return jnp.where(kept, x / (1.0 - rate), 0.0)

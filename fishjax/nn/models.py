@@ -104,7 +104,7 @@ def build(setup: config.Setup) -> Model:
 
     def init(key: jax.Array, hyper: Hyper) -> Variables:
         images = jnp.zeros((1, size, size, 3))
-        drawn = net.init(key, images, hyper, False, None, Probe())
+        drawn: Any = net.init(key, images, hyper, False, None, Probe())
         return Variables(rescale(drawn["params"], hyper, biased), drawn.get("batch_stats", {}))
 
     def apply(
@@ -117,9 +117,9 @@ def build(setup: config.Setup) -> Model:
         probe: Probe = Probe(),  # noqa: B008
     ) -> Output:
         tree = {"params": variables.params, "batch_stats": variables.stats}
-        (logits, taps), new = net.apply(  # type: ignore[misc]
-            tree, images, hyper, train, key, probe, mutable=["batch_stats"] if train else []
-        )
+        mutable = ["batch_stats"] if train else []
+        result: Any = net.apply(tree, images, hyper, train, key, probe, mutable=mutable)
+        (logits, taps), new = result
         return Output(logits, taps, new.get("batch_stats", variables.stats))
 
     return Model(init, apply, (*hidden, "head"), hidden, setup.model.channels + setup.model.dense)

@@ -28,4 +28,6 @@ def casualties(results: xr.Dataset, arm: str) -> str:
 
 
 def _kept(results: xr.Dataset, name: str) -> xr.DataArray:
-    return results[name].where(results["diverged"] != 1)
+    """A metric without the diverged runs; NaN where the study did not watch it."""
+    watched = results[name] if name in results else xr.full_like(results["dead_share"], np.nan)
+    return watched.where(results["diverged"] != 1)

@@ -29,9 +29,13 @@ def estimate(effect: Mapping[str, Any]) -> str:
 
 
 def contrast(effect: Mapping[str, Any]) -> str:
-    """`validation accuracy: leaky − relu`."""
-    arm, control = _side(effect["arm"]), _side(effect["control"])
-    return f"{quantity(effect['reading']).label}: {arm} {MINUS} {control}"
+    """`validation accuracy: leaky − relu`; of one arm against 0 only the arm."""
+    kind, control = quantity(effect["reading"]), effect["control"]
+    if isinstance(control, int | float):
+        against = kind.with_unit(kind.text(control)) if control else ""
+    else:
+        against = _side(control)
+    return f"{kind.label}: {_side(effect['arm'])}" + f" {MINUS} {against}" * bool(against)
 
 
 def mechanism(claim: Mapping[str, Any]) -> str:
@@ -81,6 +85,6 @@ def _setting(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _side(side: Any) -> str:
-    """An arm, the mean of several, or a number."""
-    return " & ".join(map(str, side)) if isinstance(side, list | tuple) else str(side)
+def _side(side: str | list[str]) -> str:
+    """An arm, or the mean of several."""
+    return side if isinstance(side, str) else f"mean of ({', '.join(side)})"

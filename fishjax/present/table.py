@@ -131,7 +131,10 @@ def latex(table: Table) -> str:
         for column, numeric in zip(table.columns, table.numeric, strict=True)
     )
     head = [column.title for column in table.columns]
-    lines = [" & ".join(map(_latex_cell, cells)) + r" \\" for cells in (head, *table.texts)]
+    lines = [
+        " & ".join(map(_latex_cell, cells, table.columns)) + r" \tabularnewline"
+        for cells in (head, *table.texts)
+    ]
     return "\n".join(
         [
             r"\begin{table}",
@@ -169,7 +172,10 @@ def comma_separated(table: Table) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """`text` so that LaTeX prints it as it is."""
+    """`text` so that LaTeX prints it as it is, without ligatures.
+
+    A no-break space, which `plain` leaves nowhere, marks where a ligature is broken.
+    """
     characters = unicodedata.normalize("NFC", plain(text))
     unligatured = re.sub(r"([-',])(?=\1)", "\\1\N{NO-BREAK SPACE}", characters)
     return "".join(map(_latex_character, unligatured))
@@ -187,10 +193,11 @@ def _markdown(text: str) -> str:
     return LONE_UNDERSCORE.sub(r"\\_", escaped)
 
 
-def _latex_cell(text: str) -> str:
+def _latex_cell(text: str, column: Column) -> str:
     """Escaped; an opening `[` or `*` would be read as an argument of the row's end before it."""
     escaped = escape_latex(text)
-    return "{}" + escaped if escaped.startswith(("[", "*")) else escaped
+    guarded = "{}" + escaped if escaped.startswith(("[", "*")) else escaped
+    return r"\raggedright " + guarded if column.prose else guarded
 
 
 def _latex_character(c: str) -> str:

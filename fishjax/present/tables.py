@@ -9,7 +9,14 @@ from fishjax.present.table import WRITERS, Column, Number, Table
 from fishjax.present.wording import COUNT, MINUS, P_VALUE, quantity
 from fishjax.store import choose, write_atomically
 
-HEADLINE = ("test_accuracy", "val_accuracy", "train_accuracy", "train_loss", "dead_share")
+HEADLINE = (
+    "test_accuracy",
+    "val_accuracy",
+    "train_accuracy",
+    "train_loss",
+    "dead_share",
+    "flow_ratio",
+)
 
 
 def tables(summary: Mapping[str, Any]) -> list[Table]:

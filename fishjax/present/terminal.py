@@ -88,13 +88,12 @@ def _claims(summary: Mapping[str, Any], width: int) -> list[str]:
     for claim in claims:
         needed = f"  needs {claim['seeds_needed']} seeds" if claim["seeds_needed"] else ""
         verdict = (
-            f"{phrases.title(claim):<7} {claim['verdict'].upper():<15} {phrases.estimate(claim)}  "
+            f"{claim['id']:<7} {claim['verdict'].upper():<15} {phrases.estimate(claim)}  "
             f"Holm p {P_VALUE.text(claim['p_holm'])}  n {claim['n']}{needed}"
         )
         moved = f"Mechanism: {phrases.mechanism(claim)}." if claim["mechanism"] else ""
-        lines += _entry(
-            verdict, (claim["text"], phrases.contrast(claim), moved, claim["note"]), width
-        )
+        says = f"{claim['part']}: {claim['text']}" if claim["part"] else claim["text"]
+        lines += _entry(verdict, (says, phrases.contrast(claim), moved, claim["note"]), width)
     return lines
 
 

@@ -5,7 +5,6 @@ per cent and points.
 """
 
 import math
-import re
 import unicodedata
 from dataclasses import dataclass, replace
 
@@ -13,8 +12,14 @@ MISSING = "–"
 MINUS = "\N{MINUS SIGN}"
 INFINITY = "\N{INFINITY}"
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-WORDS = {"train": "training", "val": "validation", "auc": "AUC", "lr": "rate", "log2": "log₂"}
-FRACTIONS = {"accuracy", "share", "fraction", "recall"}
+WORDS = {"train": "training", "val": "validation", "auc": "AUC"}
+FRACTIONS = {"accuracy", "share", "revival"}
+THOUSANDTHS = {"auc", "loss"}
+UNITS = {
+    "blocked_gradient": "doublings",
+    "blocking_slope": "doublings",
+    "flow_slope": "decades per layer",
+}
 
 Interval = list[float | None] | tuple[float | None, float | None] | None
 
@@ -83,29 +88,24 @@ def bounds(interval: Interval) -> tuple[float | None, float | None]:
 
 
 def quantity(reading: str) -> Quantity:
-    """The kind of number a metric is, judged by the words of its name, such as `val_accuracy`.
+    """The kind of number a metric is, by its name or the words in it, such as `val_accuracy`.
 
-    It may be a reading's label, such as `log2 flow, layer conv1`.
+    It may be a reading's label, such as `flow, layer conv1`.
     """
-    name = plain(reading)
-    metric, _, rest = name.partition(",")
-    tokens = re.split(r"[\s_]+", metric.strip())
-    words = " ".join(WORDS.get(token, token) for token in tokens)
-    label = f"{words},{rest}" if rest else words
-    if tokens[0] == "log2":
-        return Quantity(label, decimals=2)
+    metric, comma, rest = plain(reading).partition(",")
+    tokens = metric.split("_")
+    label = " ".join(WORDS.get(token, token) for token in tokens) + comma + rest
+    if metric in UNITS:
+        return Quantity(label, UNITS[metric], decimals=2)
     if FRACTIONS & set(tokens):
         return Quantity(label, "%", 100.0, 1)
-    if {"auc", "loss"} & set(tokens):
-        return Quantity(label, decimals=3)
-    return Quantity(label)
+    return Quantity(label, decimals=3 if THOUSANDTHS & set(tokens) else None)
 
 
 def difference(reading: str) -> Quantity:
     """The kind of number that a difference of two such readings is; it shows its sign."""
     kind = quantity(reading)
-    unit = {"%": "points", "": "doublings" if reading.startswith("log2 ") else ""}[kind.unit]
-    return replace(kind, unit=unit, signed=True)
+    return replace(kind, unit="points" if kind.unit == "%" else kind.unit, signed=True)
 
 
 def plain(text: str) -> str:

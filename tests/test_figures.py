@@ -1,0 +1,210 @@
+"""Figures: equal bytes from equal results, any name, and results with holes."""
+
+import io
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+from studies import HOSTILE, diverge, made_up_results, made_up_summary
+
+from fishjax.present.figures import CAPTIONS, layer_map, learning_curves, style, write_figures
+from fishjax.present.layers import casualties, dead_percent, log_flow
+from fishjax.present.wording import plain
+
+FILES = ["layer_map.pdf", "layer_map.svg", "learning_curves.pdf", "learning_curves.svg"]
+
+
+def svg(figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue().decode()
+
+
+def texts(document: str) -> list[str]:
+    root = ElementTree.fromstring(document)
+    return ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def meshes(figure) -> list[np.ndarray]:
+    """What each heat map shows, `[layer, epoch]`, arms in order within a row."""
+    panels = [axes.collections[0] for axes in figure.axes if axes.get_visible()]
+    return [mesh.get_array() for mesh in panels if hasattr(mesh, "get_coordinates")]
+
+
+def test_written_twice_the_bytes_are_equal(tmp_path):
+    results = diverge(made_up_results(), "leaky", [1])
+    for folder in ("first", "second"):
+        write_figures(made_up_summary(), results, tmp_path / folder)
+    assert sorted(path.name for path in (tmp_path / "first").iterdir()) == FILES
+    for name in FILES:
+        first = (tmp_path / "first" / name).read_bytes()
+        assert first == (tmp_path / "second" / name).read_bytes()
+        assert b"CreationDate" not in first
+        assert b"dc:date" not in first
+
+
+def test_other_results_give_other_bytes(tmp_path):
+    write_figures(made_up_summary(), made_up_results(), tmp_path / "first")
+    write_figures(made_up_summary(), diverge(made_up_results(), "relu", [0]), tmp_path / "second")
+    for name in FILES:
+        assert (tmp_path / "first" / name).read_bytes() != (tmp_path / "second" / name).read_bytes()
+
+
+def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
+    before = dict(matplotlib.rcParams)
+    write_figures(made_up_summary(), made_up_results(), tmp_path)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_figures_carry_their_title_and_caption(tmp_path):
+    write_figures(made_up_summary(study="a <b> & c"), made_up_results(), tmp_path)
+    document = (tmp_path / "layer_map.svg").read_text()
+    assert "a &lt;b&gt; &amp; c: layer map" in document
+    assert CAPTIONS["layer_map"] in document
+
+
+def test_curves_are_the_mean_over_seeds_with_a_band_from_lowest_to_highest():
+    results = made_up_results(arms=("relu",))
+    with style():
+        accuracy, loss = learning_curves(results).axes
+    (line,) = accuracy.lines
+    values = 100 * results["val_accuracy"].sel(arm="relu")
+    np.testing.assert_allclose(line.get_xdata(), results["epoch"])
+    np.testing.assert_allclose(line.get_ydata(), values.mean("seed"))
+    band = accuracy.collections[0].get_paths()[0].vertices
+    assert band[:, 1].max() == pytest.approx(values.max())
+    assert band[:, 1].min() == pytest.approx(values.min())
+    assert (accuracy.get_ylabel(), loss.get_ylabel()) == (
+        "validation accuracy (%)",
+        "training loss",
+    )
+
+
+def test_curves_leave_out_epochs_without_an_evaluation_and_runs_that_diverged():
+    results = made_up_results()
+    results["val_accuracy"][:, :, 1::2] = np.nan
+    with style():
+        figure = learning_curves(diverge(results, "leaky", [0, 2]))
+    relu, leaky = figure.axes[0].lines
+    np.testing.assert_array_equal(relu.get_xdata(), [0, 10, 20])
+    kept = results["val_accuracy"].sel(arm="leaky", seed=[1, 3]).mean("seed")[::2]
+    np.testing.assert_allclose(leaky.get_ydata(), 100 * kept)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "relu",
+        "leaky (2 of 4 diverged)",
+    ]
+
+
+def test_arms_differ_without_colour():
+    with style():
+        figure = learning_curves(made_up_results(arms=[f"arm {i}" for i in range(12)]))
+    looks = {(line.get_marker(), line.get_linestyle()) for line in figure.axes[0].lines}
+    colours = [(line.get_color(), line.get_marker()) for line in figure.axes[0].lines]
+    assert len({marker for marker, _ in looks}) == 12
+    assert len(set(colours)) == 12
+
+
+def test_maps_show_the_mean_dead_share_and_the_median_flow():
+    results = made_up_results()
+    with style():
+        dead_relu, dead_leaky, flow_relu, flow_leaky = meshes(layer_map(results))
+    for shown, arm in ((dead_relu, "relu"), (dead_leaky, "leaky")):
+        expected = 100 * results["dead_share"].sel(arm=arm).mean("seed").T
+        np.testing.assert_allclose(shown.filled(np.nan), expected)
+    for shown, arm in ((flow_relu, "relu"), (flow_leaky, "leaky")):
+        expected = np.log10(results["flow"].sel(arm=arm).median("seed").T)
+        np.testing.assert_allclose(shown, expected)
+
+
+def test_all_maps_of_a_kind_share_one_scale():
+    results = made_up_results(arms=[f"arm {i}" for i in range(8)])
+    results["flow"][0] = 1e-20
+    results["flow"][1] = 0.0
+    with style():
+        figure = layer_map(results)
+    scales = {
+        axes.collections[0].get_clim()
+        for axes in figure.axes
+        if axes.get_visible() and axes.collections and axes.get_label() != "<colorbar>"
+    }
+    top = float(log_flow(results).max())
+    assert scales == {(0, 100), (top - 6, top)}
+
+
+def test_layers_are_named_from_the_input_down():
+    with style():
+        figure = layer_map(made_up_results(layers=32))
+        labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [f"conv{i}" for i in range(1, 32, 4)]
+    bottom, top = figure.axes[0].get_ylim()
+    assert top < bottom
+
+
+@pytest.mark.parametrize("arms", [1, 5, 6, 7, 12])
+@pytest.mark.parametrize("layers", [2, 32])
+def test_every_number_of_arms_and_layers_fits_a_page(arms, layers):
+    results = made_up_results(arms=[f"arm {i}" for i in range(arms)], seeds=2, layers=layers)
+    with style():
+        for figure in (layer_map(results), learning_curves(results)):
+            width, height = figure.get_size_inches()
+            assert width <= 7
+            assert height <= 9
+        assert len(meshes(layer_map(results))) == 2 * arms
+
+
+def test_hostile_names_are_text_and_nothing_else():
+    results = made_up_results(arms=HOSTILE, seeds=2)
+    results = results.assign_coords(layer=["<b>&", "$x^$", "_c"])
+    with style():
+        curves, layers = svg(learning_curves(results)), svg(layer_map(results))
+    for document in (curves, layers):
+        assert "<script" not in document
+        assert "\x1b" not in document
+    shown = texts(curves)
+    for name in HOSTILE:
+        assert any(plain(name) in text for text in shown), name
+    assert {"<b>&", "$x^$", "_c"} <= set(texts(layers))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda r: r.isel(seed=[0]),
+        lambda r: r.isel(epoch=[0]),
+        lambda r: r.isel(arm=[0], seed=[0]),
+        lambda r: diverge(r, "leaky", [0, 1, 2, 3]),
+        lambda r: r.where(r["arm"] == "relu"),
+        lambda r: r.assign(dead_share=r["dead_share"] * np.nan, flow=r["flow"] * np.nan),
+        lambda r: r.assign(flow=r["flow"] * 0),
+        lambda r: r.drop_vars("flow"),
+        lambda r: r.assign(val_accuracy=r["val_accuracy"] * np.nan),
+    ],
+    ids=[
+        "one seed",
+        "one epoch",
+        "one run",
+        "all diverged",
+        "an arm without runs",
+        "no probes",
+        "no flow at all",
+        "flow not watched",
+        "no accuracy",
+    ],
+)
+def test_results_with_holes_are_drawn(damage, tmp_path):
+    assert len(write_figures(made_up_summary(), damage(made_up_results()), tmp_path)) == 4
+
+
+def test_diverged_runs_are_left_out_of_the_layers():
+    results = made_up_results()
+    lost = diverge(results, "relu", [1, 3])
+    kept = results.sel(arm="relu", seed=[0, 2])
+    np.testing.assert_allclose(
+        dead_percent(lost).sel(arm="relu"), 100 * kept["dead_share"].mean("seed")
+    )
+    np.testing.assert_allclose(
+        log_flow(lost).sel(arm="relu"), np.log10(kept["flow"].median("seed"))
+    )
+    assert casualties(lost, "relu") == "(2 of 4 diverged)"
+    assert casualties(lost, "leaky") == ""

@@ -1,0 +1,275 @@
+"""Tables: what they say, and that no name can break Markdown, LaTeX or a spreadsheet."""
+
+import csv
+import io
+import math
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from studies import HOSTILE, arm, claim, effect, made_up_summary, placebo, scenario
+
+from fishjax.fields import UsageError
+from fishjax.present import phrases
+from fishjax.present.table import Column, Number, Table, escape_latex
+from fishjax.present.tables import ablation_table, tables, write_tables
+from fishjax.present.wording import P_VALUE, Quantity, difference, plain, quantity
+
+names = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(), max_size=20))
+
+
+def text_table(*texts: str) -> Table:
+    columns = (Column("name", "name"), Column("value", "value", estimate=True))
+    rows = tuple((text, Number(-0.5, quantity("loss"), (-1.0, None))) for text in texts)
+    return Table("names", texts[0], columns, rows)
+
+
+def read_csv(table: Table) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(table.write("csv"))))
+
+
+def test_ablation_in_markdown():
+    diverged = arm("leaky", {"test_accuracy": {"mean": 0.4, "ci": None}}, n_diverged=2)
+    table = ablation_table(made_up_summary(arms=[arm("relu"), diverged]))
+    assert table.write("md").splitlines()[2:] == [
+        "| arm | n | diverged | test accuracy (%) |",
+        "| :-- | --: | --: | --: |",
+        "| relu | 8 | 0 | 71.2 [69.1, 73.3] |",
+        "| leaky | 8 | 2 | 40.0 |",
+    ]
+
+
+def test_ablation_in_csv_keeps_whole_numbers():
+    assert read_csv(ablation_table(made_up_summary()))[:2] == [
+        ["arm", "n", "n_diverged", "test_accuracy", "test_accuracy_low", "test_accuracy_high"],
+        ["relu", "8", "0", "0.71234", "0.691", "0.733"],
+    ]
+
+
+def test_ablation_in_latex():
+    lines = ablation_table(made_up_summary()).write("tex").splitlines()
+    assert lines[0] == r"\begin{table}"
+    assert r"\label{tab:ablation}" in lines
+    assert r"\begin{tabular}{lrrr}" in lines
+    assert r"arm & n & diverged & test accuracy (\%) \tabularnewline" in lines
+    assert r"relu & 8 & 0 & 71.2 [69.1, 73.3] \tabularnewline" in lines
+
+
+def test_metrics_are_the_headline_or_those_named():
+    found = {name: {"mean": 0.5, "ci": None} for name in ("flow", "train_loss", "test_accuracy")}
+    summary = made_up_summary(arms=[arm("relu", found)])
+    assert [c.key for c in ablation_table(summary).columns[3:]] == ["test_accuracy", "train_loss"]
+    assert [c.key for c in ablation_table(summary, ["flow"]).columns[3:]] == ["flow"]
+    with pytest.raises(UsageError, match="unknown metric 'flwo'; did you mean 'flow'"):
+        ablation_table(summary, ["flwo"])
+
+
+def test_a_metric_not_measured_is_a_dash_and_an_empty_field():
+    none = {"n": 0, "mean": None, "sd": None, "ci": None}
+    arms = [arm("relu", {"test_accuracy": none}), arm("leaky", {})]
+    table = ablation_table(made_up_summary(arms=arms))
+    assert [row[3] for row in table.texts] == ["–", "–"]
+    assert [row[3:] for row in read_csv(table)[1:]] == [["", "", ""]] * 2
+
+
+def test_claims_say_effect_p_and_mechanism():
+    moved = effect(reading="dormant_share", effect=-0.4, ci=[-0.5, -0.3]) | {"moved": True}
+    open_ended = claim(id="2.4", part="a", ci=[None, 0.2], p_holm=None, seeds_needed=24)
+    summary = made_up_summary(claims=[claim(mechanism=moved), open_ended])
+    (table,) = [t for t in tables(summary) if t.name == "claims"]
+    first, second = table.texts
+    assert first[2:] == [
+        "supported",
+        "test accuracy: leaky − relu",
+        "+12.3 [+9.8, +14.9] points",
+        "0.023",
+        "8",
+        "–",
+        "dormant share: leaky − relu moved, −40.0 [−50.0, −30.0] points",
+    ]
+    assert second[0] == "2.4 (a)"
+    assert second[4:8] == ["+12.3 [−∞, +20.0] points", "–", "8", "24"]
+    assert read_csv(table)[2][4:8] == ["0.123456789", "-inf", "0.2", ""]
+
+
+def test_scenario_stands_beside_the_seed():
+    (table,) = [t for t in tables(made_up_summary()) if t.name == "scenarios"]
+    assert table.texts == [
+        [
+            "S3",
+            "gain",
+            "no gain after epoch 50",
+            "≤ 1.0 points",
+            "+0.3 [−0.2, +0.8] points",
+            "8",
+            "yes",
+        ]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (None, 0.01, "≤ 1.0 %"),
+        (0.15, None, "≥ 15.0 %"),
+        (0.52, 0.58, "52.0 to 58.0 %"),
+        (None, None, "–"),
+    ],
+)
+def test_bounds_of_a_target(low, high, words):
+    target = {"reading": "val_accuracy", "control": 0.0, "low": low, "high": high}
+    assert phrases.bound(target) == words
+
+
+@pytest.mark.parametrize(
+    ("within", "beyond", "words"),
+    [
+        (True, False, "within the margin"),
+        (False, True, "beyond the margin: the study is void"),
+        (False, False, "no effect beyond the margin shown"),
+    ],
+)
+def test_what_a_placebo_says(within, beyond, words):
+    assert phrases.finding(placebo(within_delta=within, beyond_delta=beyond)) == words
+
+
+def test_contrast_names_levels_and_several_arms():
+    assert phrases.contrast(effect("dying", 0.05, reading="revival")) == "revival: dying − 5.0 %"
+    assert phrases.contrast(effect("dying", 0.0)) == "test accuracy: dying"
+    several = phrases.contrast(effect(["a", "b"], "c"))
+    assert several == "test accuracy: mean of (a, b) − c"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        (quantity("test_accuracy"), 0.71234, "71.2"),
+        (difference("test_accuracy"), 0.0123, "+1.2"),
+        (difference("test_accuracy"), -0.0123, "−1.2"),
+        (difference("test_accuracy"), -0.0001, "0.0"),
+        (quantity("test_auc"), 0.55, "0.550"),
+        (quantity("flow"), 1.234e-6, "1.23×10⁻⁶"),
+        (quantity("flow"), 123.4, "123"),
+        (quantity("flow"), 0.2, "0.200"),
+        (quantity("flow"), 123456.0, "1.23×10⁵"),
+        (quantity("flow"), 0.0, "0"),
+        (quantity("flow"), math.nan, "–"),
+        (quantity("flow"), None, "–"),
+        (quantity("flow"), -math.inf, "−∞"),
+        (quantity("flow_slope"), -0.123, "−0.12"),
+        (P_VALUE, 2**-15, "<0.001"),
+        (P_VALUE, 0.03125, "0.031"),
+    ],
+)
+def test_numbers_read_well(kind: Quantity, value, text):
+    assert kind.text(value) == text
+
+
+def test_only_tables_with_rows_are_made():
+    bare = made_up_summary(scenarios=[], claims=[], placebos=[])
+    assert [table.name for table in tables(bare)] == ["ablation", "arms"]
+
+
+def test_written_twice_the_bytes_are_equal(tmp_path):
+    for folder in ("first", "second"):
+        written = write_tables(made_up_summary(arms=[*map(arm, HOSTILE)]), tmp_path / folder)
+    names = {
+        f"{stem}.{form}"
+        for stem in ("ablation", "arms", "claims", "placebos", "scenarios")
+        for form in ("md", "tex", "csv")
+    }
+    assert {path.name for path in written} == names
+    assert {path.name for path in (tmp_path / "first").iterdir()} == names
+    for path in written:
+        assert path.read_bytes() == (tmp_path / "first" / path.name).read_bytes()
+
+
+def test_a_table_refuses_ragged_rows_and_odd_names():
+    with pytest.raises(ValueError, match="1 cells for 2 columns"):
+        Table("t", "", (Column("a", "a"), Column("b", "b")), (("x",),))
+    with pytest.raises(ValueError, match="cannot name a table"):
+        Table("../t", "", (), ())
+
+
+@given(st.lists(names, min_size=1, max_size=4))
+@example(list(HOSTILE))
+def test_no_name_breaks_markdown(texts):
+    caption, blank, *lines = text_table(*texts).write("md").removesuffix("\n").split("\n")
+    assert blank == ""
+    assert len(lines) == len(texts) + 2
+    for line in lines:
+        assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3
+    for line in (caption, *lines):
+        assert not re.search(r"[<>]|(?<!\\)(?:\\\\)*[`$]|[\x00-\x1f\x7f-\x9f\u2028\u202e]", line)
+
+
+@given(st.lists(names, min_size=1, max_size=4))
+@example(list(HOSTILE))
+def test_no_name_breaks_latex(texts):
+    table = text_table(*texts)
+    body = table.write("tex").split("\\midrule\n")[1].split("\n\\bottomrule")[0]
+    rows = body.split("\n")
+    assert len(rows) == len(texts)
+    for row in rows:
+        bare = re.sub(r"\\[&%$#_{}]", "", row)
+        assert bare.count("&") == 1
+        assert not set("#%_~") & set(re.sub(r"\$[_^]\{[^$]*\}\$", "", bare))
+        assert bare.count("$") % 2 == 0
+        depth = 0
+        for character in bare:
+            depth += (character == "{") - (character == "}")
+            assert depth >= 0
+        assert depth == 0
+        commands = set(re.findall(r"\\([a-zA-Z]+)", bare))
+        assert commands <= LATEX_COMMANDS, row
+        assert not row.startswith(("[", "*"))
+
+
+LATEX_COMMANDS = {
+    *("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"),
+    *("textasciigrave", "ldots", "pm", "times", "cdot", "infty", "leq", "geq", "approx", "mu"),
+    *("rightarrow", "Delta", "delta", "epsilon", "gamma", "alpha", "beta", "sigma", "lambda"),
+    *("circ", "texttt", "tabularnewline"),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        (r"\write18{x}", r"\textbackslash{}write18\{x\}"),
+        ("a_b & 5 % of #1 $", r"a\_b \& 5 \% of \#1 \$"),
+        ("--set ''x'' ,,", r"-{}-set '{}'x'{}' ,{},"),
+        ("~^<|>", r"\textasciitilde{}\textasciicircum{}\textless{}\textbar{}\textgreater{}"),
+        ("−1 ± 2 – 3×10⁻⁵", r"$-$1 $\pm$ 2 -- 3$\times$10$^{-}$$^{5}$"),
+        ("Böse 鱼", r"Böse \texttt{U+9C7C}"),
+    ],
+)
+def test_latex_escapes(text, escaped):
+    assert escape_latex(text) == escaped
+
+
+@given(st.lists(names, min_size=1, max_size=4))
+@example(list(HOSTILE))
+def test_no_name_starts_a_formula(texts):
+    header, *rows = read_csv(text_table(*texts))
+    assert header == ["name", "value", "value_low", "value_high"]
+    assert [row[0].removeprefix("'") for row in rows] == [plain(t).removeprefix("'") for t in texts]
+    for name, *numbers in rows:
+        assert not name.startswith(("=", "+", "-", "@", "\t", "\r"))
+        assert list(map(float, numbers)) == [-0.5, -1.0, math.inf]
+
+
+def test_every_kind_of_name_survives_every_table():
+    for name in HOSTILE:
+        summary = made_up_summary(
+            study=name,
+            data={"spec": name, "hash": "0"},
+            arms=[arm(name)],
+            claims=[claim(**effect(name, [name, name]), text=name, note=name)],
+            scenarios=[scenario(text=name)],
+            placebos=[placebo(text=name)],
+        )
+        for table in tables(summary):
+            for form in ("md", "tex", "csv"):
+                assert "\x1b" not in table.write(form)

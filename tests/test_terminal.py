@@ -1,0 +1,192 @@
+"""The terminal's view: what it says, within its width, whatever the names."""
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+from studies import (
+    HOSTILE,
+    arm,
+    claim,
+    diverge,
+    effect,
+    made_up_results,
+    made_up_summary,
+    placebo,
+    scenario,
+)
+
+from fishjax.present.strips import layers
+from fishjax.present.terminal import render
+
+REPORT = """\
+dying_relu on reef, 8 seeds, data 01234567
+
+Scenario S3, reproduced: no gain in accuracy after epoch 50
+  figure  the seed's figure       target                     measured  n  within
+  ──────────────────────────────────────────────────────────────────────────────
+  gain    no gain after epoch 50  ≤ 1.0 points  +0.3 [−0.2, +0.8] points  8  yes
+
+Ablation: mean over n seeds [95 % interval]
+  arm    n  test accuracy (%)
+  ───────────────────────────
+  relu   8  71.2 [69.1, 73.3]
+  leaky  8  71.2 [69.1, 73.3]
+
+Layers over 20 epochs: dead units (· none, █ all; then at the end)
+  and log₁₀ of gradient norm over weight norm at the end
+  relu                         leaky
+  conv1  ···█                  conv1
+"""
+
+
+def report(summary, results, folder, width=80) -> list[str]:
+    text = render(summary, results, folder, width)
+    assert text.endswith("\n")
+    lines = text.splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert all(line == line.rstrip() for line in lines)
+    return lines
+
+
+def section(lines: list[str], word: str) -> list[str]:
+    start = next(i for i, line in enumerate(lines) if line.startswith(word))
+    end = next((i for i in range(start, len(lines)) if not lines[i]), len(lines))
+    return lines[start:end]
+
+
+def test_a_whole_report(tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "summary.json").touch()
+    lines = report(made_up_summary(), made_up_results(), tmp_path)
+    until_layers = REPORT.splitlines()[:15]
+    assert lines[: len(until_layers)] == until_layers
+    assert section(lines, "Claims") == [
+        "Claims: arm minus control, paired by seed [simultaneous 95 % interval], Holm's p",
+        "  over m = 3 contrasts",
+        "  3.3     SUPPORTED       +12.3 [+9.8, +14.9] points  Holm p 0.023  n 8",
+        "          Leaky ReLU keeps the gradient and repairs it",
+        "          test accuracy: leaky − relu",
+    ]
+    assert section(lines, "Placebos") == [
+        "Placebos: what should not matter [95 % interval]",
+        "  another order: within the margin, +0.4 [−1.0, +1.8] points, margin 2.0 points,",
+        "          n 8",
+        "          the same images in another order",
+    ]
+    assert section(lines, "Time")[:1] == [
+        "Time: 12.0 s compiling, 95.0 s running, 121.0 s in all, 1,297 run-steps per"
+    ]
+    assert lines[-1] == "  summary.json tables/"
+
+
+def test_layers_have_a_strip_a_percentage_and_a_flow():
+    results = made_up_results(arms=("relu",), seeds=1, epochs=4, layers=2)
+    results["dead_share"][0, 0] = np.array([[0, np.nan], [0.1, np.nan], [0.5, np.nan], [1, np.nan]])
+    results["flow"][0, 0] = np.array([[1, 1], [1, 1], [1, 1], [0.001, 0]])
+    assert layers(results, 80)[2:] == [
+        "  relu",
+        "  conv1  ·▁▄█           100 %  −3.00",
+        "  logits                    –     −∞",
+    ]
+
+
+def test_a_long_history_is_thinned_and_keeps_its_ends():
+    results = made_up_results(arms=("relu",), seeds=1, epochs=100, layers=2)
+    results["dead_share"][0, 0, :, 0] = np.r_[0.0, np.full(98, 0.5), 1.0]
+    assert layers(results, 80)[3].startswith("  conv1  ·▄▄▄▄▄▄▄▄▄▄▄▄█ 100 %")
+
+
+@pytest.mark.parametrize(("width", "across"), [(40, 1), (80, 2), (120, 3)])
+def test_arms_stand_side_by_side_where_they_fit(width, across):
+    names = [f"arm{i}" for i in range(6)]
+    lines = layers(made_up_results(arms=names), width)
+    assert lines[2].split() == names[:across]
+    assert max(map(cell_len, lines[2:])) <= width
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("arms", [1, 5, 12])
+def test_any_number_of_arms_and_metrics_fits(width, arms, tmp_path):
+    names = [f"quite a long name of arm {i}" for i in range(arms)]
+    metrics = {
+        name: {"mean": 0.5, "ci": [0.25, 0.75]}
+        for name in ("test_accuracy", "val_accuracy", "train_accuracy", "train_loss", "dead_share")
+    }
+    summary = made_up_summary(arms=[arm(name, metrics) for name in names])
+    lines = report(summary, made_up_results(arms=names, layers=6), tmp_path, width)
+    for heading in ("test accuracy (%)", "training loss", "dead share (%)"):
+        assert any(heading in line for line in lines)
+    for name in names:
+        assert sum(name in line for line in lines) >= 3
+
+
+def test_diverged_runs_are_counted(tmp_path):
+    summary = made_up_summary(arms=[arm("relu"), arm("leaky", n_diverged=2)])
+    lines = report(summary, diverge(made_up_results(), "leaky", [0, 1]), tmp_path)
+    assert "Diverged, counted as chance: 2 of 8 runs of leaky." in lines
+    assert any("leaky (2 of 4 diverged)" in line for line in lines)
+    assert any(line.split()[:3] == ["leaky", "8", "2"] for line in lines)
+
+
+def test_an_inconclusive_claim_says_how_many_seeds_it_needs(tmp_path):
+    found = claim(verdict="inconclusive", seeds_needed=24, p_holm=0.4, part="high rate")
+    lines = report(made_up_summary(claims=[found]), made_up_results(), tmp_path, 100)
+    (line,) = [line for line in lines if "INCONCLUSIVE" in line]
+    assert line.endswith("Holm p 0.400  n 8  needs 24 seeds")
+    assert "          high rate: Leaky ReLU keeps the gradient and repairs it" in lines
+
+
+def test_a_claim_without_numbers_and_a_mechanism_that_did_not_move(tmp_path):
+    still = effect(reading="flow_slope", effect=0.01, ci=[None, None]) | {"moved": False}
+    found = claim(effect=None, ci=None, p_holm=None, verdict="by construction", mechanism=still)
+    lines = report(made_up_summary(claims=[found]), made_up_results(), tmp_path, 100)
+    assert "  3.3     BY CONSTRUCTION –  Holm p –  n 8" in lines
+    assert any("did not move, +0.01 [−∞, ∞] decades per layer." in line for line in lines)
+
+
+def test_a_broken_placebo_and_a_failed_scenario_are_said(tmp_path):
+    broken = placebo(within_delta=False, beyond_delta=True)
+    summary = made_up_summary(placebos=[broken], scenarios=[scenario(reproduced=False)])
+    text = "\n".join(report(summary, made_up_results(), tmp_path))
+    assert "beyond the margin: the study is void" in text
+    assert "Scenario S3, not reproduced" in text
+
+
+def test_a_study_without_plan_or_timing_is_shown(tmp_path):
+    bare = made_up_summary(scenarios=[], claims=[], placebos=[], timing={"run_steps_per_s": None})
+    heads = [line.split(":")[0] for line in report(bare, made_up_results(), tmp_path) if line]
+    assert not {"Claims", "Placebos", "Time"} & set(heads)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_hostile_names_stay_on_their_line_and_send_no_codes(width, tmp_path):
+    summary = made_up_summary(
+        study="\x1b]0;title\x07",
+        arms=[arm(name, n_diverged=1) for name in HOSTILE],
+        claims=[claim(text=name, note=name, **effect(name, [name])) for name in HOSTILE],
+        placebos=[placebo(id=name, text=name) for name in HOSTILE],
+        scenarios=[scenario(text=name) for name in HOSTILE],
+    )
+    results = made_up_results(arms=HOSTILE).assign_coords(layer=["a\nb", "\x1b[2J", "鱼" * 20])
+    text = "\n".join(report(summary, results, tmp_path / "\x1b[31m", width))
+    assert all(c.isprintable() or c == "\n" for c in text)
+    assert "[opt]" in text
+    assert "<script>alert(1)</script>" in text
+
+
+def test_results_with_holes_are_shown(tmp_path):
+    whole = made_up_results()
+    for results in (
+        whole.isel(seed=[0]),
+        whole.isel(epoch=[0]),
+        diverge(whole, "leaky", [0, 1, 2, 3]),
+        whole.where(whole["arm"] == "relu"),
+        whole.assign(dead_share=whole["dead_share"] * np.nan, flow=whole["flow"] * np.nan),
+        whole.drop_vars("flow"),
+    ):
+        report(made_up_summary(), results, tmp_path)
+
+
+def test_the_same_study_reads_the_same(tmp_path):
+    first, second = (render(made_up_summary(), made_up_results(), tmp_path, 90) for _ in range(2))
+    assert first == second
