@@ -16,7 +16,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 @pytest.fixture(scope="session")
 def photographs() -> pathlib.Path:
-    """The Fish4Knowledge photographs named by FISHJAX_F4K; skips, or fails where data is required."""
+    """The F4K photographs"""
     folder = os.environ.get("FISHJAX_F4K", "")
     if folder and pathlib.Path(folder, "index.csv").is_file():
         return pathlib.Path(folder)

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 from fishjax.evidence import paired
 
 INTEGERS = st.lists(st.integers(-9, 9), min_size=1, max_size=9)
-ALPHAS = st.sampled_from([0.3, 0.05, 0.05 / 3, 0.01])
+ALPHAS = st.sampled_from([0.3, 0.25, 0.125, 0.05, 0.05 / 3, 0.01])
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 
 
@@ -42,8 +43,10 @@ def test_sign_flip_agrees_with_scipy_on_continuous_samples():
 
 def test_ties_survive_rounding():
     """Accuracies are counts over a size, so that equal sums differ in their last bits."""
-    whole = [1, 2, 3, -1, 4, -3, 2, 2]
-    assert paired.sign_flip([(17 + k) / 30 - 17 / 30 for k in whole]) == brute_force(whole)
+    counts = [2, 1, 1, 4, -1, 3, 2, -3]
+    starts = [101 + 7 * pair for pair in range(8)]
+    accuracies = [(a + k) / 240 - a / 240 for a, k in zip(starts, counts, strict=True)]
+    assert paired.sign_flip(accuracies) == brute_force(counts)
 
 
 def test_sign_flip_has_its_smallest_p_where_every_difference_agrees():
@@ -183,13 +186,18 @@ def test_seeds_needed(m, n):
 
 
 def test_seeds_to_decide_keeps_its_power():
-    """At the promised n, a true signal of that size is decided at least four times in five."""
+    """statsmodels on the signal as it would be were the deviation at its upper 80 % limit."""
+    for signal, alpha, seeds in ((1.3, 0.05, 8), (0.7, 0.01, 8), (0.4, 0.05 / 3, 16)):
+        sure = signal * math.sqrt(stats.chi2.ppf(0.2, seeds - 1) / (seeds - 1))
+        exact = TTestPower().solve_power(sure, alpha=alpha, power=0.8)
+        assert paired.seeds_to_decide(signal, alpha, seeds) == pytest.approx(exact, abs=1)
+
+
+def test_the_sign_flip_test_has_the_power_that_was_planned():
     n = paired.seeds_to_decide(1.3, 0.05, 8)
     assert n is not None
-    assert n < 16
     samples = np.random.default_rng(5).normal(1.3, 1, (200, n))
-    decided = np.mean([paired.sign_flip(sample) <= 0.05 for sample in samples])
-    assert decided >= 0.8
+    assert np.mean([paired.sign_flip(sample) <= 0.05 for sample in samples]) >= 0.8
 
 
 def test_seeds_to_decide_is_later_than_now_and_none_where_hopeless():

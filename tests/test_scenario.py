@@ -200,6 +200,13 @@ def test_a_scenario_is_reproduced_when_its_means_are_within_bounds(results, low,
     json.dumps(found, allow_nan=False)
 
 
+def test_a_mean_on_its_bound_holds_whatever_its_last_bit(results):
+    on_bound = target(high=0.105, control=0.03)
+    found = reproduce(Scenario("S1", "text", (on_bound,)), results)
+    assert found["measured"]["gap"]["mean"] > 0.105
+    assert found["reproduced"] is True
+
+
 def test_one_target_missed_is_a_scenario_missed(results):
     other = Target("level", "high", Reading("revival"), "leaky", low=0.2)
     found = reproduce(Scenario("S1", "text", (target(0.05, 0.15), other)), results)

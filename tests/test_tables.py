@@ -134,6 +134,11 @@ def test_what_a_placebo_says(within, beyond, words):
     assert phrases.finding(placebo(within_delta=within, beyond_delta=beyond)) == words
 
 
+def test_a_margin_has_no_sign():
+    (table,) = [t for t in tables(made_up_summary()) if t.name == "placebos"]
+    assert table.texts[0][3:5] == ["+0.4 [−1.0, +1.8] points", "2.0 points"]
+
+
 def test_contrast_names_levels_and_several_arms():
     assert phrases.contrast(effect("dying", 0.05, reading="revival")) == "revival: dying − 5.0 %"
     assert phrases.contrast(effect("dying", 0.0)) == "test accuracy: dying"

@@ -58,6 +58,8 @@ def verdict(study, *claims, placebos=()):
         (0.0 + SMALL, "directional", "refuted"),
         (-0.012 + SMALL, "directional", "refuted"),
         (-0.1 + SMALL, "directional", "refuted"),
+        (0.021 + SMALL, "directional", "supported"),
+        (-0.021 + SMALL, "directional", "refuted"),
         (0.0 + LARGE, "directional", "inconclusive"),
         (0.03 + LARGE, "directional", "inconclusive"),
         (-0.03 + LARGE, "directional", "inconclusive"),
@@ -201,6 +203,7 @@ def test_what_was_not_measured_decides_nothing_and_is_named(what):
     assert f"{what} not measured at seeds 3" in entry["note"]
     part = entry if what == "outcome" else entry["mechanism"]
     assert (part["effect"], part["ci"], part["p"]) == (None, [None, None], 1)
+    assert "1000" not in entry["note"]
 
 
 def test_p_is_adjusted_over_the_claims_and_supported_is_always_significant():
@@ -229,8 +232,9 @@ def test_the_interval_outranks_holm():
 def test_p_of_a_no_effect_claim_is_small_when_it_is_supported():
     ruled, entry = verdict(results(outcome=SMALL), claim(kind="no_effect"))
     assert (ruled, entry["p"]) == ("supported", 2 / 2**8)
-    _, entry = verdict(results(outcome=LARGE), claim(kind="no_effect"))
-    assert entry["p"] > 0.05
+    for effect in (LARGE, 0.021 + SMALL, -0.021 + SMALL):
+        _, entry = verdict(results(outcome=effect), claim(kind="no_effect"))
+        assert entry["p"] > 0.05
 
 
 @pytest.mark.parametrize(
@@ -253,6 +257,15 @@ def test_an_undecided_claim_names_the_seeds_that_would_decide(effect, kind, hope
     else:
         assert 8 < entry["seeds_needed"] <= 1000
         assert f"about {entry['seeds_needed']} seeds" in entry["note"]
+
+
+def test_seeds_count_towards_whichever_ruling_comes_first():
+    """Near 0 it is `negligible` that more seeds would show, as they would of a no-effect claim."""
+    study = results(outcome=0.006 + 0.6 * LARGE)
+    found = [
+        verdict(study, claim(kind=kind))[1]["seeds_needed"] for kind in ("directional", "no_effect")
+    ]
+    assert found[0] == found[1] < 100
 
 
 def test_a_constant_control_makes_one_sample():

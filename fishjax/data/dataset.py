@@ -35,7 +35,7 @@ class Dataset:
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[3] != 3:
             raise ValueError(f"images are {self.images.dtype}{list(self.images.shape)}")
         for name in ("labels", "groups", "fixed_test"):
-            if getattr(self, name).shape != self.labels.shape or len(self.labels) != len(self.images):
+            if getattr(self, name).shape != self.images.shape[:1]:
                 raise ValueError(f"{name} does not have one entry per image")
         if len(self.species) < 2:
             raise DataError(f"{self.spec} has {len(self.species)} species; at least 2 are needed")

@@ -11,7 +11,7 @@ COLUMNS, LARGEST = 8, 96
 
 
 def write_samples(dataset: Dataset, folder: pathlib.Path) -> None:
-    """Writes `species.png`: a row for each species, its first images, enlarged without smoothing."""
+    """Writes `species.png`: a row of first images for each species, enlarged, not smoothed."""
     rows = [_row(dataset.images[dataset.labels == k]) for k in range(len(dataset.species))]
     sheet = Image.fromarray(np.concatenate(rows))
     zoom = max(1, LARGEST // dataset.images.shape[1])

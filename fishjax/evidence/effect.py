@@ -47,12 +47,10 @@ class Effect:
     def seeds_to_exclude(self, *values: float) -> int | None:
         """About how many seeds would put every one of `values` outside the interval.
 
-        None where that is hopeless. The signal is the distance in standard deviations of a
-        difference; for the sign test |2q - 1|, q the share of differences above the value
-        (Noether 1987, JASA 82:645).
+        Every pair must have been measured. None where it is hopeless. The signal is the distance
+        in standard deviations of a difference; for the sign test |2q - 1|, q the share of
+        differences above the value (Noether 1987, JASA 82:645).
         """
-        if self.pairs.missing:
-            return None
         signal = min(self._signal(value) for value in values)
         return paired.seeds_to_decide(signal, self.alpha, len(self.pairs.seeds))
 

@@ -114,6 +114,8 @@ def _rule(trial: Trial, m: int, broken_placebos: list[str]) -> Ruling:
         return Ruling("by construction", "fitting the scenario fixed this contrast")
     if seeds < (needed := paired.seeds_needed(m)):
         return Ruling("too few seeds", f"{seeds} of the {needed} that m = {m} needs", needed)
+    if trial.outcome.pairs.missing:
+        return Ruling("inconclusive")
     return _RULES[trial.claim.kind](trial)
 
 
@@ -161,7 +163,8 @@ def _inconclusive(ways: list[int | None]) -> Ruling:
     known = [seeds for seeds in ways if seeds is not None]
     if not known:
         return Ruling("inconclusive", f"{paired.MOST_SEEDS} seeds would not be sure to decide")
-    return Ruling("inconclusive", f"about {min(known)} seeds would decide", min(known))
+    soonest = min(known)
+    return Ruling("inconclusive", f"about {soonest} seeds would decide", soonest)
 
 
 def _entry(trial: Trial, ruling: Ruling, m: int, p_holm: float | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -27,10 +27,12 @@ from fishjax.store import write_atomically
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^Dv<>pP*Xh"
 DASHES = ((), (4, 1.5), (1, 1), (5, 1, 1, 1))
+DEAD_COLOURS = matplotlib.colormaps["magma_r"]
 NOT_MEASURED = "#d9d9d9"
 TEXT_WIDTH = 6.75
 ACROSS = 6
 DECADES = 6.0
+LEAST = -1e3
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,
@@ -52,7 +54,7 @@ CAPTIONS = {
     "seeds; the band reaches from the lowest to the highest seed. Diverged runs are counted in "
     "the legend and left out of the curves.",
     "layer_map": "For each arm, layer by epoch: the share of dead units (mean over seeds) and the "
-    "gradient's norm over the weight's (median over seeds). Grey: not measured. "
+    "gradient's norm over the weight's (median over seeds). Grey: not measured; black: no flow. "
     "Diverged runs are counted above the map and left out of it.",
 }
 
@@ -66,7 +68,7 @@ def learning_curves(results: xr.Dataset) -> Figure:
     for axes, name in zip(figure.subplots(1, 2), ("val_accuracy", "train_loss"), strict=True):
         for index, arm in enumerate(arms):
             values = quantity(name).scale * results[name].sel(arm=arm)
-            _curve(axes, values, lost(results, arm), index)
+            _curve(axes, values, lost(results, arm), index, min(0.13, 0.7 / len(arms)))
         axes.set_xlabel("epoch")
         axes.set_ylabel(quantity(name).heading)
         axes.margins(x=0.02)
@@ -90,7 +92,7 @@ def layer_map(results: xr.Dataset) -> Figure:
     grid = figure.subplots(2 * bands, across, sharex=True, sharey=True, squeeze=False)
     flow = log_flow(results)
     panels = (
-        (dead_percent(results), Normalize(0, 100), "magma_r", "neither", "dead units (%)"),
+        (dead_percent(results), Normalize(0, 100), DEAD_COLOURS, "neither", "dead units (%)"),
         (flow, *_decades(flow.values), "log₁₀ flow"),
     )
     for row, axes in enumerate(grid):
@@ -140,7 +142,9 @@ def style() -> Iterator[None]:
         yield
 
 
-def _curve(axes: Axes, values: xr.DataArray, gone: npt.NDArray[np.bool_], index: int) -> None:
+def _curve(
+    axes: Axes, values: xr.DataArray, gone: npt.NDArray[np.bool_], index: int, faint: float
+) -> None:
     """Draws `values`, `[seed, epoch]`, of the seeds that are not lost, where they were measured."""
     kept = values.isel(seed=np.flatnonzero(~gone)).dropna("epoch", how="all")
     if not kept.size:
@@ -148,7 +152,7 @@ def _curve(axes: Axes, values: xr.DataArray, gone: npt.NDArray[np.bool_], index:
     look, epochs = _look(index), kept["epoch"].values
     every = max(1, len(epochs) // 8)
     axes.fill_between(
-        epochs, kept.min("seed"), kept.max("seed"), color=look["color"], alpha=0.13, linewidth=0
+        epochs, kept.min("seed"), kept.max("seed"), color=look["color"], alpha=faint, linewidth=0
     )
     offset = index % every
     axes.plot(
@@ -156,8 +160,10 @@ def _curve(axes: Axes, values: xr.DataArray, gone: npt.NDArray[np.bool_], index:
     )
 
 
-def _map(axes: Axes, values: xr.DataArray, norm: Normalize, colours: str) -> None:
+def _map(axes: Axes, values: xr.DataArray, norm: Normalize, colours: Colormap) -> None:
     """Draws `values`, `[epoch, layer]`, first layer on top, without epochs never measured."""
+    first, last = values["epoch"].values[[0, -1]]
+    axes.set_xlim(first - 0.5, last + 0.5)
     values = values.dropna("epoch", how="all")
     epochs, layers = values["epoch"].values.astype(float), values.sizes["layer"]
     cells = values.transpose("layer", "epoch").values
@@ -166,7 +172,7 @@ def _map(axes: Axes, values: xr.DataArray, norm: Normalize, colours: str) -> Non
     axes.tick_params(length=2)
     if len(epochs):
         borders = np.arange(layers + 1) - 0.5
-        shown = np.ma.masked_where(np.isnan(cells), cells)
+        shown = np.ma.masked_where(np.isnan(cells), np.maximum(cells, LEAST))
         axes.pcolormesh(_edges(epochs), borders, shown, norm=norm, cmap=colours, rasterized=True)
 
 
@@ -179,13 +185,14 @@ def _edges(epochs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.concatenate([ends[:1], middles, ends[1:]])
 
 
-def _decades(values: npt.NDArray[np.float64]) -> tuple[Normalize, str, str]:
-    """One scale for all panels, six decades at most: less is drawn as the least."""
+def _decades(values: npt.NDArray[np.float64]) -> tuple[Normalize, Colormap, str]:
+    """One scale for all panels, six decades at most; what is less, or no flow at all, is black."""
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (-1.0, 0.0)
     floor = max(low, high - DECADES)
     extend = "min" if np.any(values < floor) else "neither"
-    return Normalize(floor, max(high, floor + 0.1)), "viridis", extend
+    colours = matplotlib.colormaps["viridis"].with_extremes(under="black")
+    return Normalize(floor, max(high, floor + 0.1)), colours, extend
 
 
 def _label_layers(grid: npt.NDArray[Any], layers: list[str]) -> None:

@@ -19,8 +19,9 @@ from fishjax.present.table import Table
 from fishjax.present.tables import ablation_table, scenario_table
 from fishjax.present.wording import P_VALUE, plain
 
-WIDEST = 100
+NARROWEST, WIDEST = 80, 100
 HEADING = 17
+FILLER = "\0"
 TIMES = {"compile_s": "compiling", "run_s": "running", "total_s": "in all"}
 FILES = ("summary.json", "results.parquet", "tables", "figures", "samples", "cells")
 
@@ -31,8 +32,13 @@ def render(
     folder: pathlib.Path,
     width: int | None = None,
 ) -> str:
-    """Scenario, ablation, layers, verdicts, placebos and files; width None is the terminal's."""
-    width = width or min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+    """Scenario, ablation, layers, verdicts, placebos and files.
+
+    width: in columns, at least 80; None is the terminal's, 80 to 100.
+    """
+    if width is None:
+        columns = shutil.get_terminal_size((WIDEST, 24)).columns
+        width = min(WIDEST, max(NARROWEST, columns))
     sections = (
         _heading(summary, width),
         *_scenarios(summary, width),
@@ -42,7 +48,7 @@ def render(
         _placebos(summary, width),
         _ending(summary, folder, width),
     )
-    return "\n\n".join("\n".join(lines) for lines in map(list, sections) if lines) + "\n"
+    return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
 
 def _heading(summary: Mapping[str, Any], width: int) -> list[str]:
@@ -88,7 +94,7 @@ def _claims(summary: Mapping[str, Any], width: int) -> list[str]:
     for claim in claims:
         needed = f"  needs {claim['seeds_needed']} seeds" if claim["seeds_needed"] else ""
         verdict = (
-            f"{claim['id']:<7} {claim['verdict'].upper():<15} {phrases.estimate(claim)}  "
+            f"{plain(claim['id']):<7} {claim['verdict'].upper():<15} {phrases.estimate(claim)}  "
             f"Holm p {P_VALUE.text(claim['p_holm'])}  n {claim['n']}{needed}"
         )
         moved = f"Mechanism: {phrases.mechanism(claim)}." if claim["mechanism"] else ""
@@ -103,7 +109,7 @@ def _placebos(summary: Mapping[str, Any], width: int) -> list[str]:
     for placebo in placebos:
         kind = phrases.margin_kind(placebo)
         finding = (
-            f"{placebo['id']}: {phrases.finding(placebo)}, {phrases.estimate(placebo)}, "
+            f"{plain(placebo['id'])}: {phrases.finding(placebo)}, {phrases.estimate(placebo)}, "
             f"margin {kind.with_unit(kind.text(placebo['delta']))}, n {placebo['n']}"
         )
         lines += _entry(finding, (placebo["text"], placebo["note"]), width)
@@ -178,4 +184,9 @@ def _entry(first: str, details: Sequence[str], width: int) -> list[str]:
 
 
 def _wrapped(text: str, width: int, indent: int = 0, further: int = 2) -> list[str]:
-    return textwrap.wrap(text, width, initial_indent=" " * indent, subsequent_indent=" " * further)
+    """Lines of at most `width` cells; a wide character counts as two while it is wrapped."""
+    filled = "".join(c + FILLER * (cell_len(c) - 1) for c in text)
+    lines = textwrap.wrap(
+        filled, width, initial_indent=" " * indent, subsequent_indent=" " * further
+    )
+    return [line.replace(FILLER, "") for line in lines]

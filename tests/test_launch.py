@@ -1,0 +1,60 @@
+"""The launch scripts: usage, shards side by side that end with one table, and shellcheck."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.commands import derived
+from tests.conftest import CACHE
+
+ROOT = pathlib.Path(__file__).parent.parent
+SCRIPTS = [*sorted(ROOT.glob("launch/*")), ROOT / ".ci" / "run"]
+
+
+def launch(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    env = {**os.environ, "PYTHON": sys.executable, "JAX_COMPILATION_CACHE_DIR": str(CACHE)}
+    return subprocess.run(
+        ["bash", *arguments], cwd=ROOT, env={**env, **environment}, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.name)
+def test_shellcheck_has_nothing_to_say(path):
+    if not shutil.which("shellcheck"):
+        pytest.skip("shellcheck is not installed")
+    done = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("2",), ("0", "dying_relu"), ("x", "dying_relu")])
+def test_local_explains_itself(arguments):
+    done = launch("launch/local.sh", *arguments)
+    assert done.returncode == 2
+    assert "launch/local.sh SHARDS STUDY" in done.stderr
+
+
+def test_local_hands_on_a_shards_failure():
+    done = launch("launch/local.sh", "2", "dying_relu", "--scale", "smol")
+    assert done.returncode == 2
+    assert "did you mean 'smoke'" in done.stderr
+
+
+def test_slurm_refuses_to_run_outside_an_array():
+    done = launch("launch/slurm.sbatch", "dying_relu", SLURM_ARRAY_TASK_ID="")
+    assert done.returncode != 0
+    assert "sbatch" in done.stderr
+
+
+def test_two_local_shards_and_a_slurm_task_end_with_the_same_table(tmp_path):
+    options = ["dying_relu", "--scale", "smoke", "--seeds", "0", "--data", "reef:train=128,test=32"]
+    done = launch("launch/local.sh", "2", *options, "--out", str(tmp_path / "local"))
+    assert done.returncode == 0, done.stderr
+    assert "S3" in done.stdout
+    task = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_ARRAY_TASK_MIN": "3"}
+    done = launch("launch/slurm.sbatch", *options, "--out", str(tmp_path / "slurm"), **task)
+    assert done.returncode == 0, done.stderr
+    assert derived(tmp_path / "local") == derived(tmp_path / "slurm")
