@@ -4,8 +4,8 @@
 #   launch/local.sh SHARDS STUDY [OPTION ...]
 #   launch/local.sh 2 dying_relu --scale smoke --out runs/demo
 #
-# Each shard gets its share of the cores. A shard that waits for others (exit code 75) is started
-# again; any other failure stops the launch with that code. Running it again resumes.
+# A shard that waits for others (exit code 75) is started again; any other failure stops the launch
+# with that code. Running it again resumes.
 set -euo pipefail
 
 if [ "$#" -lt 2 ] || ! [ "$1" -gt 0 ] 2>/dev/null; then
@@ -15,19 +15,15 @@ fi
 shards=$1 study=$2
 shift 2
 python=${PYTHON:-python}
-cores=$(nproc)
 again=75
 
 # Runs one shard to its end; a TERM reaches the study, which keeps what is finished.
 run_shard() {
   local shard=$1 child='' code
   shift
-  local first=$((shard * cores / shards)) last=$(((shard + 1) * cores / shards - 1))
-  [ "$last" -ge "$first" ] || last=$first
   trap 'kill -TERM "$child" 2>/dev/null || true; wait "$child" || true; exit "$again"' TERM
   while true; do
-    taskset --cpu-list "$first-$last" "$python" -m "experiments.$study" "$@" \
-      --shard "$shard/$shards" >/dev/null &
+    "$python" -m "experiments.$study" "$@" --shard "$shard/$shards" >/dev/null &
     child=$!
     code=0
     wait "$child" || code=$?

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -251,10 +252,18 @@ def test_a_fish_keeps_its_form_at_every_size():
 # Difficulty.
 
 
+def linear_probe(strength):
+    """Regularised regression on 256 images; the rotation to their 255 directions is lossless."""
+    return make_pipeline(PCA(255), LogisticRegression(C=strength, max_iter=2000))
+
+
 def test_shallow_classifiers_do_not_solve_it():
     """256 training images of 8 species, 24 pixels, 512 test images; chance is 0.125.
 
-    Measured: mean colour MEAN, nearest neighbour NEAR, linear probe LINE.
+    Measured: mean colour 0.260, nearest neighbour 0.367, linear probe 0.574 at its best strength
+    *on the test images*. On the other three blocks of 256 in the pool that best is 0.578, 0.607 and
+    0.582; with reef's seeds 1, 2 and 3 it is 0.455, 0.555 and 0.506. A CNN of 8, 16, 16 and 32
+    channels reaches 0.853 (four blocks and starts, SGD with momentum 0.9, rate 0.02, 60 epochs).
     """
     data = make_reef(Reef(train=256), 24)
     pixels = data.images.reshape(len(data.images), -1) / 255
@@ -264,10 +273,10 @@ def test_shallow_classifiers_do_not_solve_it():
         fitted = classifier.fit(seen[~data.fixed_test], data.labels[~data.fixed_test])
         return fitted.score(seen[data.fixed_test], data.labels[data.fixed_test])
 
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    assert 0.125 < accuracy(probe, colour) < 0.45
+    on_colour = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    assert 0.125 < accuracy(on_colour, colour) < 0.45
     assert 0.125 < accuracy(KNeighborsClassifier(1), pixels) < 0.60
-    best = max(accuracy(LogisticRegression(C=c, max_iter=500), pixels) for c in (0.01, 0.1))
+    best = max(accuracy(linear_probe(c), pixels) for c in (0.01, 0.1, 1, 10, 100))
     assert 0.125 < best < 0.60
 
 

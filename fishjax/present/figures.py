@@ -54,8 +54,8 @@ CAPTIONS = {
     "seeds; the band reaches from the lowest to the highest seed. Diverged runs are counted in "
     "the legend and left out of the curves.",
     "layer_map": "For each arm, layer by epoch: the share of dead units (mean over seeds) and the "
-    "gradient's norm over the weight's (median over seeds). Grey: not measured; black: no flow. "
-    "Diverged runs are counted above the map and left out of it.",
+    "gradient's norm over the weight's (median over seeds). Grey: not measured; black flow: none, "
+    "or below the scale. Diverged runs are counted above the map and left out of it.",
 }
 
 

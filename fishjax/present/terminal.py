@@ -54,7 +54,17 @@ def render(
 def _heading(summary: Mapping[str, Any], width: int) -> list[str]:
     data, seeds = summary["data"], summary["seeds"]
     about = f"{summary['study']} on {data['spec']}, {len(seeds)} seeds, data {data['hash'][:8]}"
-    return _wrapped(plain(about), width)
+    return [*_wrapped(plain(about), width), *_tuning(summary, width)]
+
+
+def _tuning(summary: Mapping[str, Any], width: int) -> list[str]:
+    """Which rate each tuned arm got, from how many tries."""
+    tuning = summary.get("tuning")
+    if not tuning:
+        return []
+    chosen = ", ".join(f"{plain(arm)} {rate:g}" for arm, rate in tuning["chosen"].items())
+    tries = f"best of {len(tuning['rates'])} on {len(tuning['seeds'])} other seeds"
+    return _wrapped(f"rate tuned, {tries}: {chosen}", width)
 
 
 def _scenarios(summary: Mapping[str, Any], width: int) -> Iterator[list[str]]:
