@@ -9,7 +9,8 @@ edge of silence; its twin starts at 0. The rate of each is the best of five on s
 Knobs: the shift was chosen on reef, on tuning seeds only, among -0.5, -0.75, -1, -1.25 (cosine)
 and -1, -1.5, -2, -3 (constant rate) at 16, 20 and 24 pixels, 74 settings with their rates; -1 with
 cosine decay was taken, 15 points and more below the twin with no gain left after epoch 50. From
--1.25 on whole layers are born dead. Fitting S3 fixes the contrast of 3.1 at that shift, so 3.1 is
+-1.25 on whole layers are born dead. The search saw drafts of reef; on version 2 the shift was not
+fitted again. Fitting S3 fixes the contrast of 3.1 at that shift, so 3.1 is
 judged at two settings declared here and never fitted: the healthy start at four times its rate,
 and half the shift at four times that rate.
 """

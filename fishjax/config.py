@@ -92,7 +92,7 @@ class Watch:
 class Scalars:
     """The section `hyper`."""
 
-    lr: float = traced(0.05, "learning rate (the schedule's highest)", low=0.0, above=True)
+    lr: float = traced(0.02, "learning rate (the schedule's highest)", low=0.0, above=True)
     momentum: float = traced(0.9, "SGD momentum", low=0.0, high=1.0, below=True)
     weight_decay: float = traced(0.0, "L2 coefficient on kernels, coupled as in SGD", low=0.0)
     clip: float = traced(math.inf, "largest global gradient norm of a run", low=0.0, above=True)

@@ -163,6 +163,13 @@ def test_twins_differ_in_one_trait_and_nothing_else_does(classes, twins):
     np.testing.assert_array_equal(codes[::2][:twins], traits(classes=classes)[::2][:twins])
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_twin_comes_no_nearer_to_other_species(seed):
+    without, codes = traits(seed), traits(seed, twins=4)
+    others = np.arange(8)[:, None] // 2 != np.arange(8) // 2
+    assert shared(codes)[others].max() <= shared(without).max()
+
+
 # Knobs.
 
 
