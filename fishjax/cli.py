@@ -20,6 +20,7 @@ def status(folder: Folder) -> int:
     """Which cells of a study's folder are done, diverged or not finished."""
     sweep = SweepFolder(folder)
     plan = sweep.plan()
+    wanted = len(plan["arms"]) * len(plan["seeds"])
     print(f"{plan['study']} at scale {plan['scale']} on {plan['data']['spec']}")
     arms: dict[str, Counter[str]] = {}
     for about, cell in sweep.started():
@@ -29,6 +30,8 @@ def status(folder: Folder) -> int:
     for arm, counts in arms.items():
         words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
         print(f"  {arm:40} {words}")
+    done = sum(arms[arm].total() - arms[arm]["unfinished"] for arm in arms if arm in plan["arms"])
+    print(f"{done} of {wanted} runs of the arms are finished")
     return DONE
 
 

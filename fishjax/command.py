@@ -16,11 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from tyro.conf import FlagCreatePairsOff, arg
 
 from fishjax.engine import devices
-from fishjax.engine.program import default_mapping
-from fishjax.engine.runner import Runner
 from fishjax.exits import AGAIN, DONE, guarded
 from fishjax.present.terminal import render
-from fishjax.session import Session
+from fishjax.session import Session, Stage
 from fishjax.settings import parse_settings
 from fishjax.study import Request, Study
 from fishjax.sweep import parse_seeds, parse_shard, slug
@@ -33,7 +31,7 @@ class Options:
     scale: Annotated[str, arg(help="smoke, laptop or paper")] = "laptop"
     data: Annotated[str, arg(help="reef[:KNOBS], folder:PATH, f4k:PATH or tfds:NAME")] = "reef"
     seeds: Annotated[str | None, arg(help="0:8, 3 or 0,2,5; None: the scale's")] = None
-    out: Annotated[pathlib.Path | None, arg(help="None: runs/STUDY/SCALE-DATA")] = None
+    out: Annotated[pathlib.Path | None, arg(help="None: runs/STUDY/SCALE-DATA-SET")] = None
     set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE ...", help="change the base run")] = ()
     shard: Annotated[str, arg(help="i/n: this process's share of the packs")] = "0/1"
     dry_run: Annotated[bool, FlagCreatePairsOff, arg(help="say what it would run")] = False
@@ -56,7 +54,7 @@ def _run(study: Study, options: Options) -> int:
         return DONE
     session.pin()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    runner = Runner(session.dataset, session.sweep, default_mapping())
+    runner = session.runner()
     try:
         with _progress(session, console) as tick:
             stage = session.tuning_stage()
@@ -77,21 +75,23 @@ def _run(study: Study, options: Options) -> int:
 
 
 def _request(study: Study, options: Options) -> Request:
-    default = pathlib.Path("runs") / study.name / slug(f"{options.scale}-{options.data}")
+    settings = parse_settings(options.set)
+    changed = "".join(f"-{key}={value}" for key, value in sorted(settings.items()))
+    name = slug(f"{options.scale}-{options.data}{changed}")
+    default = pathlib.Path("runs") / study.name / name
     return Request(
         scale=options.scale,
         data=options.data,
         out=options.out or default,
-        seeds=parse_seeds(options.seeds) if options.seeds else None,
-        settings=parse_settings(options.set),
+        seeds=None if options.seeds is None else parse_seeds(options.seeds),
+        settings=settings,
         shard=parse_shard(options.shard),
     )
 
 
 def _announcement(session: Session) -> str:
     """What is about to run, in two lines, before anything is compiled."""
-    stages = (session.tuning_stage(), session.expected_stage())
-    tuning, arms = (sum(pack.run_steps for pack in session.missing(stage)) for stage in stages)
+    tuning, arms = (_steps_missing(session, stage) for stage in session.stages())
     kept = len(session.study.arms)
     return (
         f"{session.study.name} at scale {session.request.scale} on {session.dataset.spec}: "
@@ -100,11 +100,14 @@ def _announcement(session: Session) -> str:
     )
 
 
+def _steps_missing(session: Session, stage: Stage) -> int:
+    return sum(pack.run_steps for pack in session.missing(stage))
+
+
 @contextlib.contextmanager
 def _progress(session: Session, console: Console) -> Iterator[Callable[[int], None]]:
     """A bar over the run-steps that are missing, on a terminal; yields what advances it."""
-    stages = (session.tuning_stage(), session.expected_stage())
-    total = sum(pack.run_steps for stage in stages for pack in session.missing(stage))
+    total = sum(_steps_missing(session, stage) for stage in session.stages())
     columns = (
         TextColumn("training"),
         BarColumn(),

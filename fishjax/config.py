@@ -95,7 +95,9 @@ class Scalars:
     lr: float = traced(0.02, "learning rate (the schedule's highest)", low=0.0, above=True)
     momentum: float = traced(0.9, "SGD momentum", low=0.0, high=1.0, below=True)
     weight_decay: float = traced(0.0, "L2 coefficient on kernels, coupled as in SGD", low=0.0)
-    clip: float = traced(math.inf, "largest global gradient norm of a run", low=0.0, above=True)
+    clip: float = traced(
+        math.inf, "largest global gradient norm of a run", low=0.0, above=True, endless=True
+    )
     dropout: float = traced(
         0.0, "share of hidden dense units dropped", low=0.0, high=1.0, below=True
     )
@@ -140,11 +142,6 @@ class Config:
                 f"watch.every={self.watch.every}"
             )
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Full minibatches in one pass; the rest of a shuffled epoch is left out."""
-        return self.data.train_size // self.optim.batch_size
-
 
 class ScheduleShape(NamedTuple):
     """`Schedule` as numbers; times in epochs."""
@@ -185,6 +182,7 @@ class Setup:
 
     @property
     def steps_per_epoch(self) -> int:
+        """Full minibatches in one pass; the rest of a shuffled epoch is left out."""
         return self.data.train_size // self.optim.batch_size
 
 

@@ -117,13 +117,16 @@ def _blocked_gradient(
     model: Model, hyper: Hyper, key: jax.Array, feed: Feed, variables: Variables
 ) -> jax.Array:
     """The intact network's error signal, sent back through the middle hidden layer with a random
-    share of its units killed: what is left of the gradient in the kernels below it.
+    share of its units killed: what is left of the gradient in the kernels below it; NaN where
+    there is no layer below.
     """
     some = feed.train[:PROBES]
     pixels, labels = images(feed, some), feed.labels[some]
     position = len(model.hidden) // 2
     layer, units = model.hidden[position], model.units[position]
-    below = model.hidden[:position] or model.hidden[:1]
+    below = model.hidden[:position]
+    if not below:
+        return jnp.full(len(KILLED_SHARES), jnp.nan)
     rank = jax.random.permutation(stream(key, KILL), units)
 
     def logits_of(params: Any, mask: jax.Array) -> jax.Array:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fishjax.fields import UsageError
 
-DONE, FAILED, USAGE, AGAIN = 0, 1, 2, 75
+DONE, USAGE, AGAIN = 0, 2, 75
 
 
 def guarded(command: Callable[[], int]) -> int:

@@ -17,6 +17,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
+def choose(name: str, known: Iterable[str], what: str) -> str:
+    """`name` if it is known, else a UsageError with the nearest one."""
+    known = list(known)
+    if name not in known:
+        raise UsageError(f"unknown {what} {name!r}{nearest(name, known)}")
+    return name
+
+
 def static(default: Any, doc: str, **limits: Any) -> Any:
     """A field that changes the compiled program. Limits: `low`, `high`, `choices`."""
     return _declare("static", default, doc, limits)
@@ -25,7 +33,8 @@ def static(default: Any, doc: str, **limits: Any) -> Any:
 def traced(default: Any, doc: str, **limits: Any) -> Any:
     """A field that is an input of the compiled program. Limits: `low`, `high`, `choices`.
 
-    `above=True` leaves out the lower bound itself, `below=True` the upper one.
+    `above=True` leaves out the lower bound itself, `below=True` the upper one; a number is finite
+    unless its field has `endless=True`.
     """
     return _declare("traced", default, doc, limits)
 
@@ -39,7 +48,7 @@ def parse(dotted: str, field: dataclasses.Field, value: Any) -> Any:
             return float(value)
         if field.type == tuple[int, ...]:
             parts = [p for p in value.split(",") if p.strip()] if isinstance(value, str) else value
-            return tuple(_exact_int(int(part)) for part in parts)
+            return tuple(int(part) if isinstance(part, str) else _exact_int(part) for part in parts)
         return str(value)
     except (TypeError, ValueError, OverflowError):
         kinds = {int: "a whole number", float: "a number"}
@@ -74,6 +83,8 @@ def _exact_int(value: Any) -> int:
 
 def _within(number: float, limits: Mapping[str, Any]) -> bool:
     low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
+    if not (math.isfinite(number) or (limits.get("endless") and number == math.inf)):
+        return False
     above = number > low if limits.get("above") else number >= low
     return above and (number < high if limits.get("below") else number <= high)
 
@@ -84,4 +95,6 @@ def _bounds(limits: Mapping[str, Any]) -> str:
         parts.append(f"{'above' if limits.get('above') else 'at least'} {limits['low']}")
     if "high" in limits:
         parts.append(f"{'below' if limits.get('below') else 'at most'} {limits['high']}")
-    return ", ".join(parts) or "a number"
+    if not limits.get("endless"):
+        parts.append("finite")
+    return ", ".join(parts)

@@ -1,5 +1,6 @@
 """The numbers of a study in memory: committed cells as one labelled `xarray.Dataset`."""
 
+import itertools
 import typing
 from collections.abc import Iterable, Mapping
 
@@ -32,7 +33,7 @@ def collect(sweep: SweepFolder, folders: Mapping[tuple[str, int], str], classes:
     results["diverged"] = results["diverged_step"] >= 0
     results.attrs["classes"] = classes
     order = {"arm": _in_order(arm for arm, _ in folders)}
-    order |= {dim: _in_order(values) for dim, values in _parts(frames[0]).items()}
+    order |= _parts(frames)
     return results.reindex({dim: values for dim, values in order.items() if dim in results.dims})
 
 
@@ -62,13 +63,15 @@ def _variables(rows: pd.DataFrame) -> list[xr.Dataset]:
     return made
 
 
-def _parts(rows: pd.DataFrame) -> dict[str, list]:
-    """The parts of each dimension in the order in which they were written."""
-    labelled = rows[(rows["dim"] != "") & (rows["dim"] != "share")]
-    return {
-        str(dim): _in_order(group["part"].astype(str))
-        for dim, group in labelled.groupby("dim", observed=True)
-    }
+def _parts(frames: Iterable[pd.DataFrame]) -> dict[str, list]:
+    """The parts of each dimension, those of the run with the most of them first, as written."""
+    found: dict[str, list[list]] = {}
+    for rows in frames:
+        labelled = rows[(rows["dim"] != "") & (rows["dim"] != "share")]
+        for dim, group in labelled.groupby("dim", observed=True):
+            found.setdefault(str(dim), []).append(_in_order(group["part"].astype(str)))
+    longest_first = {dim: sorted(lists, key=len, reverse=True) for dim, lists in found.items()}
+    return {dim: _in_order(itertools.chain(*lists)) for dim, lists in longest_first.items()}
 
 
 def _in_order(values: Iterable) -> list:

@@ -15,13 +15,13 @@ from fishjax.engine.packs import Pack, pack, split_of
 from fishjax.engine.program import default_mapping
 from fishjax.engine.runner import Runner, Usage
 from fishjax.evidence.summary import summarise
-from fishjax.fields import UsageError
+from fishjax.fields import UsageError, choose
 from fishjax.present.figures import write_figures
 from fishjax.present.tables import write_tables
 from fishjax.provenance import revision
 from fishjax.results import collect, long_table
 from fishjax.settings import override, to_dict
-from fishjax.store import ENVIRONMENT, SUMMARY, SweepFolder, choose, write_json, write_parquet
+from fishjax.store import ENVIRONMENT, SUMMARY, SweepFolder, write_json, write_parquet
 from fishjax.study import Request, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Cell, Tuned, cells
 
@@ -68,7 +68,11 @@ class Session:
             "base": to_dict(self.base),
             "arms": {arm.name: _plain(arm.changes) for arm in self.study.arms},
             "tuning": dataclasses.asdict(self.scale.tuning),
-            "engine": {"mapping": default_mapping(), "width": PACK_WIDTH},
+            "engine": {
+                "backend": describe()["backend"],
+                "mapping": default_mapping(),
+                "width": PACK_WIDTH,
+            },
             "seeds": list(self.seeds),
         }
         self.seeds = tuple(self.sweep.pin(plan, growing="seeds")["seeds"])
@@ -89,6 +93,16 @@ class Session:
     def expected_stage(self) -> Stage:
         """The arms as they would be at the first rate tried: as many cells, the same programs."""
         return self._arms_at({arm: self.scale.tuning.rates[0] for arm in self.scale.tuning.arms})
+
+    def stages(self) -> tuple[Stage, Stage]:
+        """Both stages as far as they can be known: the arms' rates may still have to be tuned."""
+        tuning = self.tuning_stage()
+        tuned = not any(each.cells for each in self.missing(tuning))
+        return tuning, self.arm_stage() if tuned else self.expected_stage()
+
+    def runner(self) -> Runner:
+        """What runs the packs of both stages."""
+        return Runner(self.dataset, self.sweep, default_mapping(), PACK_WIDTH)
 
     def missing(self, stage: Stage) -> list[Pack]:
         """The packs of the stage, each with only the cells that are not committed."""
@@ -122,7 +136,10 @@ class Session:
         self.sweep.log_timing({**dataclasses.asdict(usage), "total_s": total_s})
 
     def conclude(self, stage: Stage) -> tuple[dict, xr.Dataset]:
-        """Writes all that is derived from the cells; returns the summary and the results."""
+        """Writes all that is derived from the cells; returns the summary and the results.
+
+        Its own seconds are those of the tables and figures, and are not in the timing.
+        """
         folder = self.sweep.path
         results = self._collect(stage)
         summary = summarise(results, self.study.plan, self._about())

@@ -9,17 +9,18 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fishjax.fields import UsageError, nearest
+from fishjax.fields import UsageError
 
 PLAN, ENVIRONMENT, SUMMARY, TIMING = "sweep.json", "env.json", "summary.json", "timing.jsonl"
 _DONE = "DONE.json"
+_TEMPORARY = ".writing-"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class CellFolder:
         files = {
             str(file.relative_to(self.path)): _sha256(file)
             for file in sorted(self.path.rglob("*"))
-            if file.is_file() and file.name != _DONE
+            if file.is_file() and file.name != _DONE and not file.name.startswith(_TEMPORARY)
         }
         write_json(self.path / _DONE, {**outcome, "files": files})
 
@@ -114,18 +115,17 @@ class SweepFolder:
         plan = json.loads(_json(plan))
         self._make()
         target = self.path / PLAN
+        if self._holds_something_else() and not target.exists():
+            raise UsageError(f"{self.path} holds something else; name another --out")
         if not target.exists():
-            if any(self.path.iterdir()):
-                raise UsageError(f"{self.path} holds something else; name another --out")
             with contextlib.suppress(FileExistsError):
                 _create(target, _json(plan))
         pinned = self.plan()
-        for key in sorted({*plan, *pinned} - {growing}):
-            if plan.get(key) != pinned.get(key):
-                raise UsageError(
-                    f"{self.path} holds another study: its {key} is {_short(pinned.get(key))}, "
-                    f"not {_short(plan.get(key))}; name another --out"
-                )
+        for name, ours, theirs in _differences("", {**plan, growing: 0}, {**pinned, growing: 0}):
+            raise UsageError(
+                f"{self.path} holds another study: its {name} is {json.dumps(theirs)}, "
+                f"not {json.dumps(ours)}; name another --out"
+            )
         grown = sorted({*pinned.get(growing, ()), *plan[growing]})
         if grown != pinned.get(growing):
             pinned[growing] = grown
@@ -147,10 +147,14 @@ class SweepFolder:
                         total[name] = total.get(name, 0) + value
         return total
 
+    def _holds_something_else(self) -> bool:
+        """Anything but what another start of this study may be writing at this moment."""
+        return any(not file.name.startswith(_TEMPORARY) for file in self.path.iterdir())
+
     def _make(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path):
+            with tempfile.TemporaryFile(dir=self.path, prefix=_TEMPORARY):
                 pass
         except OSError as error:
             raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
@@ -170,20 +174,21 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
     _sync(path.parent)
 
 
-def choose(name: str, known: Iterable[str], what: str) -> str:
-    """`name` if it is known, else a UsageError with the nearest one."""
-    known = list(known)
-    if name not in known:
-        raise UsageError(f"unknown {what} {name!r}{nearest(name, known)}")
-    return name
-
-
 def _create(path: pathlib.Path, content: bytes) -> None:
-    """Like `write_atomically`, but a FileExistsError where `path` is there already."""
+    """Like `write_atomically`, but a FileExistsError where `path` is there already.
+
+    Where the file system has no hard links, two first starts could overwrite each other's equal
+    plans.
+    """
     with _temporary(path) as temporary:
         temporary.write_bytes(content)
         _sync(temporary)
-        os.link(temporary, path)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            os.replace(temporary, path)
 
 
 def write_parquet(path: pathlib.Path, table: pa.Table) -> None:
@@ -194,12 +199,22 @@ def write_parquet(path: pathlib.Path, table: pa.Table) -> None:
 
 
 @contextlib.contextmanager
-def _temporary(path: pathlib.Path):
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def _temporary(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
+    os.close(descriptor)
+    temporary = pathlib.Path(name)
+    temporary.chmod(0o666 & ~_umask())
     try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The mode bits that new files lack; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _sync(path: pathlib.Path) -> None:
@@ -219,6 +234,11 @@ def _json(value: Any, indent: int | None = 2) -> bytes:
     return (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode()
 
 
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _differences(name: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The dotted names at which two trees of JSON values differ, with both values."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        for key in sorted({*ours, *theirs}):
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(inner, ours.get(key), theirs.get(key))
+    elif ours != theirs:
+        yield name, ours, theirs

@@ -8,8 +8,8 @@ from typing import Any
 
 from fishjax.config import Config
 from fishjax.evidence.plan import Plan
-from fishjax.store import choose
-from fishjax.sweep import Arm, Tuning
+from fishjax.fields import UsageError, choose
+from fishjax.sweep import Arm, Tuned, Tuning
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,14 @@ class Study:
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
-        for name in sorted(self.plan.arms):
-            choose(name, names, f"arm in the plan of {self.name}:")
+        if len(set(names)) < len(names):
+            raise UsageError(f"{self.name} names an arm twice")
+        rates = [v for arm in self.arms for v in arm.changes.values() if isinstance(v, Tuned)]
+        for scale in self.scales.values():
+            for rate in rates:
+                choose(rate.arm, scale.tuning.arms, f"tuned arm of {self.name}:")
+            for name in (*scale.tuning.arms, *self.plan.arms):
+                choose(name, names, f"arm of {self.name}:")
 
 
 @dataclass(frozen=True)

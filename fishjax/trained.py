@@ -11,10 +11,10 @@ import numpy as np
 from fishjax.config import Config, Hyper, lower
 from fishjax.engine.checkpoints import restore
 from fishjax.feed import normalised
-from fishjax.fields import UsageError
+from fishjax.fields import UsageError, choose
 from fishjax.nn.models import Model, Variables, build
 from fishjax.settings import from_dict
-from fishjax.store import CellFolder, SweepFolder, choose
+from fishjax.store import CellFolder, SweepFolder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,7 +38,13 @@ for ((shard = 0; shard < shards; shard++)); do
   run_shard "$shard" "$@" &
   pids+=("$!")
 done
-for pid in "${pids[@]}"; do
-  wait "$pid"
+for _ in "${pids[@]}"; do
+  code=0
+  wait -n || code=$?
+  if [ "$code" -ne 0 ]; then
+    kill -TERM "${pids[@]}" 2>/dev/null || true
+    wait || true
+    exit "$code"
+  fi
 done
 exec "$python" -m "experiments.$study" "$@"

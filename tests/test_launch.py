@@ -18,7 +18,12 @@ SCRIPTS = [*sorted(ROOT.glob("launch/*")), ROOT / ".ci" / "run"]
 def launch(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     env = {**os.environ, "PYTHON": sys.executable, "JAX_COMPILATION_CACHE_DIR": str(CACHE)}
     return subprocess.run(
-        ["bash", *arguments], cwd=ROOT, env={**env, **environment}, capture_output=True, text=True
+        ["bash", *arguments],
+        cwd=ROOT,
+        env={**env, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
 
 
@@ -41,6 +46,15 @@ def test_local_hands_on_a_shards_failure():
     done = launch("launch/local.sh", "2", "dying_relu", "--scale", "smol")
     assert done.returncode == 2
     assert "did you mean 'smoke'" in done.stderr
+
+
+def test_local_stops_the_other_shards_when_one_fails(tmp_path):
+    """A stand-in for Python: shard 1 fails at once, shard 0 waits for it for ever."""
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\ncase "$*" in *1/2*) exit 3;; *) exit 75;; esac\n')
+    fake.chmod(0o755)
+    done = launch("launch/local.sh", "2", "dying_relu", PYTHON=str(fake))
+    assert done.returncode == 3
 
 
 def test_slurm_refuses_to_run_outside_an_array():

@@ -144,6 +144,7 @@ def test_a_network_comes_back_and_predicts_what_was_stored(finished):
         (["--seeds", "2,1"], "must rise"),
         (["--seeds", "1000:1008"], "kept for tuning"),
         (["--seeds", "a"], "takes 0:8"),
+        (["--seeds", ""], "takes 0:8"),
         (["--shard", "2/2"], "takes i/n"),
         (["--data", "reeef"], "did you mean|nearest|reef"),
         (["--data", "folder:no/such/place"], "no/such/place"),
@@ -161,7 +162,7 @@ def test_bad_requests_exit_with_2_name_the_thing_and_write_nothing(
 def test_a_folder_with_another_study_is_left_alone(finished, capsys):
     before = derived(finished)
     assert run("--out", str(finished), "--set", "model.depth=1") == 2
-    assert "another study: its base" in capsys.readouterr().err
+    assert "another study: its base.model.depth is 2, not 1" in capsys.readouterr().err
     assert derived(finished) == before
 
 

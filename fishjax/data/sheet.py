@@ -1,11 +1,13 @@
 """Contact sheets: a look at what a study trains on."""
 
+import io
 import pathlib
 
 import numpy as np
 from PIL import Image
 
 from fishjax.data.dataset import Dataset
+from fishjax.store import write_atomically
 
 COLUMNS, LARGEST = 8, 96
 
@@ -17,7 +19,9 @@ def write_samples(dataset: Dataset, folder: pathlib.Path) -> None:
     zoom = max(1, LARGEST // dataset.images.shape[1])
     folder.mkdir(exist_ok=True)
     size = (sheet.width * zoom, sheet.height * zoom)
-    sheet.resize(size, Image.Resampling.NEAREST).save(folder / "species.png")
+    png = io.BytesIO()
+    sheet.resize(size, Image.Resampling.NEAREST).save(png, "PNG")
+    write_atomically(folder / "species.png", png.getvalue())
 
 
 def _row(images: np.ndarray) -> np.ndarray:

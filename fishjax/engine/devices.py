@@ -4,10 +4,11 @@ import os
 import pathlib
 import platform
 from importlib import metadata
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 PACKAGES = ("fishjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -19,7 +20,7 @@ def prepare() -> None:
     """
     asked = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not asked and jax.config.values["jax_num_cpu_devices"] < 0:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        jax.config.update("jax_num_cpu_devices", _cores())
     if not jax.config.values["jax_compilation_cache_dir"]:
         base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         folder = pathlib.Path(base) / "fishjax" / "xla"
@@ -38,6 +39,11 @@ def run_mesh(width: int) -> Mesh:
     return Mesh(np.asarray(devices[:count]), ("run",), axis_types=(AxisType.Auto,))
 
 
+def replicate(tree: Any, width: int) -> Any:
+    """The arrays of `tree` on every device that packs of `width` runs are spread over."""
+    return jax.device_put(tree, NamedSharding(run_mesh(width), PartitionSpec()))
+
+
 def describe() -> dict:
     """Versions, backend and devices, as plain JSON values."""
     versions = {}
@@ -54,5 +60,12 @@ def describe() -> dict:
         "backend": jax.default_backend(),
         "device_kind": device.device_kind,
         "devices": jax.local_device_count(),
-        "cpus": len(os.sched_getaffinity(0)),
+        "cpus": _cores(),
     }
+
+
+def _cores() -> int:
+    """The processors this process may use, where the system says so; else all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

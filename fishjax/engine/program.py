@@ -16,7 +16,7 @@ from fishjax.config import Hyper, Setup
 from fishjax.engine.devices import run_mesh
 from fishjax.feed import Feed
 
-Mapping = Literal["map", "vmap"]
+RunMapping = Literal["map", "vmap"]
 Piece = Callable[..., Any]
 
 
@@ -40,7 +40,7 @@ class Shared(NamedTuple):
     labels: jax.Array
 
 
-def default_mapping() -> Mapping:
+def default_mapping() -> RunMapping:
     """`map` on a CPU, where one dense convolution at a time is fastest; `vmap` elsewhere."""
     return "map" if jax.default_backend() == "cpu" else "vmap"
 
@@ -53,7 +53,7 @@ class Program:
     """
 
     setup: Setup
-    mapping: Mapping
+    mapping: RunMapping
     compile_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -93,7 +93,7 @@ class Program:
         return jax.jit(spread).lower(shared, slots, *rest)
 
 
-def _over_runs(piece: Piece, mapping: Mapping) -> Piece:
+def _over_runs(piece: Piece, mapping: RunMapping) -> Piece:
     """`piece(shared, slot, ...)` over the leading axis of all but the first argument."""
 
     def mapped(shared: Shared, slots: Slots, *rest: Any) -> Any:

@@ -12,8 +12,9 @@ import numpy as np
 from fishjax.config import Setup
 from fishjax.data.dataset import Dataset
 from fishjax.engine.checkpoints import Saver
+from fishjax.engine.devices import replicate
 from fishjax.engine.packs import Pack, slots
-from fishjax.engine.program import Mapping, Program, Shared, Slots
+from fishjax.engine.program import Program, RunMapping, Shared, Slots
 from fishjax.engine.record import Record
 from fishjax.nn.models import build
 from fishjax.settings import to_dict
@@ -35,23 +36,34 @@ class Usage:
 class Runner:
     """Turns cells into committed folders; keeps compiled programs from pack to pack."""
 
-    def __init__(self, dataset: Dataset, sweep: SweepFolder, mapping: Mapping) -> None:
+    def __init__(
+        self, dataset: Dataset, sweep: SweepFolder, mapping: RunMapping, width: int
+    ) -> None:
         self.usage = Usage()
         self._dataset, self._sweep = dataset, sweep
-        self._mapping: Mapping = mapping
+        self._mapping: RunMapping = mapping
         self._programs: dict[Setup, Program] = {}
         self._saver = Saver()
-        self._shared = Shared(jnp.asarray(dataset.images), jnp.asarray(dataset.labels))
+        self._shared = replicate(
+            Shared(jnp.asarray(dataset.images), jnp.asarray(dataset.labels)), width
+        )
 
     def run(self, packs: Iterable[Pack], tick: Tick) -> None:
         """Runs every cell of `packs`; `tick` is told of run-steps as they are done."""
         for pack in packs:
-            self._run(pack, tick)
+            start, compiled = time.monotonic(), self._compiled_s()
+            try:
+                self._run(pack, tick)
+            finally:
+                compiling = self._compiled_s() - compiled
+                self.usage.compile_s += compiling
+                self.usage.run_s += time.monotonic() - start - compiling
+
+    def _compiled_s(self) -> float:
+        return sum(program.compile_s for program in self._programs.values())
 
     def _run(self, pack: Pack, tick: Tick) -> None:
-        start = time.monotonic()
         program = self._programs.setdefault(pack.setup, Program(pack.setup, self._mapping))
-        before = program.compile_s
         folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
         for folder, cell in zip(folders, pack.cells, strict=True):
             about = {"arm": cell.arm, "seed": cell.seed, "species": self._dataset.species}
@@ -60,9 +72,6 @@ class Runner:
         runs = slots(self._dataset, pack)
         state = self._train(program, pack, runs, record, tick)
         self._commit(pack, runs, record, jax.device_get(state))
-        compiling = program.compile_s - before
-        self.usage.compile_s += compiling
-        self.usage.run_s += time.monotonic() - start - compiling
 
     def _train(
         self, program: Program, pack: Pack, runs: Slots, record: Record, tick: Tick

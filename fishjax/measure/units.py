@@ -49,6 +49,7 @@ def follow(history: History, activity: jax.Array) -> History:
 def unit_shares(history: History, activity: jax.Array, units: tuple[int, ...]) -> dict:
     """Per hidden layer `[layer]`, shares in [0, 1].
 
+    activity: samples a unit is active on, mean over units.
     dead_share: units active on less than 1 % of the samples (SageMaker Debugger's DeadRelu).
     born_dead_share: units active on no sample at the first evaluation.
     died_share: units born that are now active on no sample.

@@ -4,10 +4,11 @@ import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fishjax.fields import choose
 from fishjax.present import phrases
 from fishjax.present.table import WRITERS, Column, Number, Table
 from fishjax.present.wording import COUNT, MINUS, P_VALUE, quantity
-from fishjax.store import choose, write_atomically
+from fishjax.store import write_atomically
 
 HEADLINE = (
     "test_accuracy",
