@@ -53,6 +53,7 @@ class Session:
         if self.seeds[-1] >= TUNING_SEEDS_FROM:
             raise UsageError(f"seeds from {TUNING_SEEDS_FROM} on are kept for tuning")
         self._refuse_settings_without_effect()
+        self._refuse_epochs_without_evaluation()
         self.sweep = SweepFolder(request.out)
         self.dataset = open_source(request.data, self.base.data.image_size)
         for cell in [*self.tuning_stage().cells, *self.expected_stage().cells]:
@@ -187,6 +188,15 @@ class Session:
             if all(key in arm.changes for arm in self.study.arms):
                 raise UsageError(
                     f"--set {key} has no effect: every arm of {self.study.name} sets it"
+                )
+
+    def _refuse_epochs_without_evaluation(self) -> None:
+        """What the plan reads at some epoch must be measured there."""
+        for epoch in sorted(self.study.plan.epochs):
+            if epoch % self.base.watch.every:
+                raise UsageError(
+                    f"the plan of {self.study.name} reads epoch {epoch:g}, which is not a "
+                    f"multiple of watch.every={self.base.watch.every}"
                 )
 
 

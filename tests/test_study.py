@@ -23,6 +23,7 @@ from tests.runs import TINY
 ROOT = pathlib.Path(__file__).parent.parent
 DATA = "reef:classes=3,train=96,test=24"
 ACCURACY = Reading("test_accuracy")
+GAIN = Reading("test_accuracy", since=2)
 STUDY = Study(
     name="tiny",
     base=override(Config(), {**TINY, "data.image_size": 16}),
@@ -32,7 +33,7 @@ STUDY = Study(
         Arm("other", {"hyper.lr": Tuned("plain", times=2.0), "optim.order": 1}),
     ),
     plan=Plan(
-        Scenario("S0", "it learns", (Target("accuracy", "98 %", ACCURACY, "plain", low=0.2),)),
+        Scenario("S0", "it learns", (Target("gain", "a gain", GAIN, "plain", low=-1.0),)),
         (Claim("0.1", "order", "directional", Contrast(ACCURACY, "other", "plain", 1, 0.02)),),
         (Placebo("wild", "diverges", Contrast(ACCURACY, "wild", "plain", 1, 0.9)),),
     ),
@@ -138,6 +139,7 @@ def test_a_network_comes_back_and_predicts_what_was_stored(finished):
         (["--set", "model.depth"], "takes key=value"),
         (["--set", "hyper.momentum=2"], "out of bounds"),
         (["--set", "hyper.lr=0.1"], "has no effect"),
+        (["--set", "watch.every=4"], "reads epoch 2, which is not a multiple"),
         (["--scale", "laptob"], "did you mean 'laptop'"),
         (["--seeds", "8:0"], "is empty"),
         (["--seeds", "0:0"], "is empty"),

@@ -164,16 +164,25 @@ class Plan:
     @property
     def arms(self) -> frozenset[str]:
         """Every arm the plan names, so that a study can refuse a mistyped one before it runs."""
-        contrasts: list[Contrast | Target] = [placebo.contrast for placebo in self.placebos]
-        contrasts += [c for claim in self.claims for c in (claim.outcome, claim.mechanism) if c]
-        contrasts += self.scenario.targets if self.scenario else ()
         return frozenset(
             name
-            for contrast in contrasts
+            for contrast in self._contrasts
             for side in (contrast.arm, contrast.control)
             if not isinstance(side, int | float)
             for name in ((side,) if isinstance(side, str) else side)
         )
+
+    @property
+    def epochs(self) -> frozenset[float]:
+        """Every epoch the plan names; an evaluation has to fall on each of them."""
+        named = ((c.reading.epoch, c.reading.since) for c in self._contrasts)
+        return frozenset(epoch for pair in named for epoch in pair if epoch is not None)
+
+    @property
+    def _contrasts(self) -> list[Contrast | Target]:
+        contrasts: list[Contrast | Target] = [placebo.contrast for placebo in self.placebos]
+        contrasts += [c for claim in self.claims for c in (claim.outcome, claim.mechanism) if c]
+        return [*contrasts, *(self.scenario.targets if self.scenario else ())]
 
 
 def _refuse_twice(names: Iterable[str], what: str) -> None:
