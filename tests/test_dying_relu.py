@@ -18,10 +18,10 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def command(folder: pathlib.Path) -> list[str]:
-    settings = ["data.train_size=32", "data.val_size=16", "data.image_size=16", "optim.epochs=60"]
+    settings = ["data.train_size=160", "data.val_size=16", "data.image_size=16", "optim.epochs=60"]
     return [
         *(sys.executable, "-m", "experiments.dying_relu", "--scale", "smoke"),
-        *("--seeds", "0", "--data", "reef:train=128,test=32"),
+        *("--seeds", "0", "--data", "reef:train=256,test=32"),
         *("--out", str(folder), "--set", *settings),
     ]
 
