@@ -159,13 +159,19 @@ def _optimiser(setup: Setup, hyper: Hyper) -> optax.GradientTransformation:
 def _watch(
     setup: Setup, model: Model, params: Any, grads: Any, updates: Any, out: Output
 ) -> Watched:
-    """The step's statistics; nothing is computed for a probe that is off."""
+    """The step's statistics; nothing is computed for a probe that is off.
+
+    They are read behind a barrier: fused with the step, they would change its last digits.
+    """
+    params, grads, updates, taps = lax.optimization_barrier(
+        (params, grads, updates, dict(out.taps))
+    )
     seen_flow, seen_depth, seen_units = {}, {}, {}
     if setup.watch.flow != "off":
         seen_flow = relative(flow(params, grads, updates, model.layers))
         seen_depth = along_depth(seen_flow["flow"][: setup.model.depth])
     if setup.watch.units != "off":
-        silent = [silent_share(out.taps[layer]) for layer in model.hidden]
+        silent = [silent_share(taps[layer]) for layer in model.hidden]
         seen_units = {"silent_share": jnp.stack(silent)}
     return Watched(seen_flow, seen_depth, seen_units)
 
