@@ -30,7 +30,7 @@ from fishjax.evidence.plan import (
     Target,
 )
 from fishjax.settings import override
-from fishjax.study import Scale, Study
+from fishjax.study import Knob, Scale, Search, Study
 from fishjax.sweep import Arm, Tuned, Tuning
 
 SHIFT, HOT = -1.0, 4.0
@@ -86,7 +86,29 @@ SCENARIO = Scenario(
             control="healthy",
             high=-0.15,
         ),
+        Target(
+            "units that died in training",
+            "the activation is 0 ever after",
+            Reading("died_share"),
+            arm="dying",
+            low=0.1,
+        ),
+        Target(
+            "units born dead",
+            "a unit that never lived did not die",
+            Reading("born_dead_share"),
+            arm="dying",
+            high=0.05,
+        ),
     ),
+)
+SEARCH = Search(
+    knobs=(
+        Knob("hyper.init_gain", (1.5, 2.0, 3.0, 4.0, 6.0), ("dying",)),
+        Knob("hyper.bias_shift", (0.0, -0.25, -0.5, -0.75), ("dying",)),
+    ),
+    seeds=(1100, 1101, 1102, 1103),
+    earlier=122,
 )
 
 
@@ -160,6 +182,7 @@ STUDY = Study(
     base=BASE,
     arms=ARMS,
     plan=Plan(SCENARIO, CLAIMS, PLACEBOS),
+    search=SEARCH,
     scales={
         "smoke": Scale(
             seeds=(0, 1),
@@ -173,13 +196,15 @@ STUDY = Study(
         ),
         "laptop": Scale(
             seeds=tuple(range(8)),
-            tuning=Tuning(TUNED, rates=(0.003, 0.01, 0.03, 0.1, 0.3), seeds=(1000, 1001, 1002)),
+            tuning=Tuning(
+                TUNED, rates=(0.0003, 0.001, 0.003, 0.01, 0.03, 0.1), seeds=(1000, 1001, 1002)
+            ),
         ),
         "paper": Scale(
             seeds=tuple(range(32)),
             tuning=Tuning(
                 TUNED,
-                rates=(0.001, 0.003, 0.01, 0.02, 0.03, 0.1, 0.3),
+                rates=(0.0003, 0.001, 0.003, 0.01, 0.02, 0.03, 0.1, 0.3),
                 seeds=tuple(range(1000, 1008)),
             ),
             settings={

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import fishjax.clock  # noqa: F401  (starts the clock before the heavy imports)
+
 if TYPE_CHECKING:
     from fishjax.trained import Trained, load
 

@@ -15,13 +15,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import FlagCreatePairsOff, arg
 
+from fishjax.clock import STARTED
 from fishjax.engine import devices
+from fishjax.engine.runner import Runner, Tick
 from fishjax.exits import AGAIN, DONE, guarded
-from fishjax.present.terminal import render
-from fishjax.session import Session, Stage
+from fishjax.fitting import Fitting
+from fishjax.session import Session
 from fishjax.settings import parse_settings
 from fishjax.study import Request, Study
 from fishjax.sweep import parse_seeds, parse_shard, slug
+from fishjax.workplace import Stage
+
+Job = Session | Fitting
 
 
 @dataclass(frozen=True)
@@ -36,48 +41,61 @@ class Options:
     shard: Annotated[str, arg(help="i/n: this process's share of the packs")] = "0/1"
     dry_run: Annotated[bool, FlagCreatePairsOff, arg(help="say what it would run")] = False
     json: Annotated[bool, FlagCreatePairsOff, arg(help="print summary.json instead")] = False
+    fit: Annotated[bool, FlagCreatePairsOff, arg(help="search the scenario's knobs instead")] = (
+        False
+    )
 
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> None:
-    """Parses the command line, runs the study, prints what came of it and exits."""
+    """Parses the command line, runs the study, prints what came of it and exits.
+
+    Its seconds count from the start of the process, or from here where `arguments` are given.
+    """
+    start = STARTED if arguments is None else time.monotonic()
     options = tyro.cli(Options, prog=f"python -m experiments.{study.name}", args=arguments)
-    sys.exit(guarded(lambda: _run(study, options)))
+    sys.exit(guarded(lambda: _run(study, options, start)))
 
 
-def _run(study: Study, options: Options) -> int:
-    start = time.monotonic()
+def _run(study: Study, options: Options, start: float) -> int:
     devices.prepare()
-    session = Session(study, _request(study, options))
+    request = _request(study, options)
+    job = Fitting(study, request) if options.fit else Session(study, request)
     console = Console(stderr=True)
-    console.print(_announcement(session), soft_wrap=True, highlight=False)
+    console.print(_announcement(job), soft_wrap=True, highlight=False)
     if options.dry_run:
         return DONE
-    session.pin()
+    job.pin()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    runner = session.runner()
+    runner = job.place.runner()
+    found = None
     try:
-        with _progress(session, console) as tick:
-            stage = session.tuning_stage()
-            whole = session.run(stage, runner, tick)
-            if whole:
-                stage = session.arm_stage()
-                whole = session.run(stage, runner, tick)
-    except BaseException:
-        session.spent(runner.usage, time.monotonic() - start)
-        raise
-    session.spent(runner.usage, time.monotonic() - start)
-    if not whole:
+        with _progress(job, console) as tick:
+            if _run_stages(job, runner, tick):
+                found = job.conclude()
+    finally:
+        job.place.spent(runner.usage, time.monotonic() - start)
+    if found is None:
         console.print("This shard is done, others are not: run the same command again.")
         return AGAIN
-    summary, results = session.conclude(stage)
-    print(json.dumps(summary) if options.json else render(summary, results, session.sweep.path))
+    found = job.place.sign(found, job.file)
+    print(json.dumps(found) if options.json else job.render(found))
     return DONE
+
+
+def _run_stages(job: Job, runner: Runner, tick: Tick) -> bool:
+    """Runs this process's share, stage after stage; False where one waits for other shards.
+
+    The stages are asked for anew, since the second depends on what came of the first.
+    """
+    return all(
+        job.place.run(job.stages()[position], runner, tick) for position in range(len(job.stages()))
+    )
 
 
 def _request(study: Study, options: Options) -> Request:
     settings = parse_settings(options.set)
     changed = "".join(f"-{key}={value}" for key, value in sorted(settings.items()))
-    name = slug(f"{options.scale}-{options.data}{changed}")
+    name = slug(f"{'fit-' * options.fit}{options.scale}-{options.data}{changed}")
     default = pathlib.Path("runs") / study.name / name
     return Request(
         scale=options.scale,
@@ -89,25 +107,25 @@ def _request(study: Study, options: Options) -> Request:
     )
 
 
-def _announcement(session: Session) -> str:
+def _announcement(job: Job) -> str:
     """What is about to run, in two lines, before anything is compiled."""
-    tuning, arms = (_steps_missing(session, stage) for stage in session.stages())
-    kept = len(session.study.arms)
+    place = job.place
+    costs = ", ".join(f"{_steps_missing(job, stage)} of {stage.name}" for stage in job.stages())
     return (
-        f"{session.study.name} at scale {session.request.scale} on {session.dataset.spec}: "
-        f"{kept} arms x {len(session.seeds)} seeds, {len(session.dataset.species)} species\n"
-        f"to run: {tuning} run-steps of tuning, up to {arms} of arms, into {session.sweep.path}"
+        f"{place.study.name} at scale {place.request.scale} on {place.dataset.spec}: "
+        f"{job.extent()}, {len(place.dataset.species)} species\n"
+        f"run-steps to run: {costs}, into {place.sweep.path}"
     )
 
 
-def _steps_missing(session: Session, stage: Stage) -> int:
-    return sum(pack.run_steps for pack in session.missing(stage))
+def _steps_missing(job: Job, stage: Stage) -> int:
+    return sum(pack.run_steps for pack in job.place.missing(stage))
 
 
 @contextlib.contextmanager
-def _progress(session: Session, console: Console) -> Iterator[Callable[[int], None]]:
+def _progress(job: Job, console: Console) -> Iterator[Callable[[int], None]]:
     """A bar over the run-steps that are missing, on a terminal; yields what advances it."""
-    total = sum(_steps_missing(session, stage) for stage in session.stages())
+    total = sum(_steps_missing(job, stage) for stage in job.stages())
     columns = (
         TextColumn("training"),
         BarColumn(),

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fishjax.config import Hyper
 from fishjax.feed import KILL, Feed, images, stream
 from fishjax.measure.scores import Scores, scores
 from fishjax.measure.units import activity, dormant_share
 from fishjax.nn.losses import cross_entropy
 from fishjax.nn.models import Model, Probe, Variables
+from fishjax.setup import Hyper
 
 BATCH, PROBES = 32, 128
 KILLED_SHARES = (0.0, 0.25, 0.5, 0.75)

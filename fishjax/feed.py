@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fishjax.config import Hyper
+from fishjax.setup import Hyper
 
 INIT, ORDER, DROPOUT, KILL = range(4)
 

@@ -46,8 +46,12 @@ def parse(dotted: str, field: dataclasses.Field, value: Any) -> Any:
             return int(value) if isinstance(value, str) else _exact_int(value)
         if field.type is float:
             return float(value)
+        parts = (
+            [p.strip() for p in value.split(",") if p.strip()] if isinstance(value, str) else value
+        )
+        if field.type == tuple[str, ...]:
+            return tuple(str(part) for part in parts)
         if field.type == tuple[int, ...]:
-            parts = [p for p in value.split(",") if p.strip()] if isinstance(value, str) else value
             return tuple(int(part) if isinstance(part, str) else _exact_int(part) for part in parts)
         return str(value)
     except (TypeError, ValueError, OverflowError):
@@ -62,8 +66,9 @@ def check(name: str, field: dataclasses.Field, value: Any) -> None:
     """Raises a UsageError that calls the field `name` where `value` breaks the field's limits."""
     limits = field.metadata
     options = limits.get("choices")
-    if options and value not in options:
-        raise UsageError(f"{name} cannot be {value!r}{nearest(str(value), options)}")
+    for option in value if isinstance(value, tuple) else (value,):
+        if options and option not in options:
+            raise UsageError(f"{name} cannot be {option!r}{nearest(str(option), options)}")
     if limits.get("nonempty") and not value:
         raise UsageError(f"{name} needs at least one number")
     for number in value if isinstance(value, tuple) else (value,):

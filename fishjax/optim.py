@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fishjax import config
-from fishjax.config import Hyper, ScheduleShape, choices
+from fishjax.setup import Hyper, ScheduleShape
 
 Height = Callable[[ScheduleShape, jax.Array, float], jax.Array]
 
@@ -32,7 +31,7 @@ def optimiser(hyper: Hyper, steps_per_epoch: int, epochs: int) -> optax.Gradient
 
 def height(shape: ScheduleShape, epoch: jax.Array, epochs: float) -> jax.Array:
     """The rate at a time in epochs as a share of `hyper.lr`; `shape.kind` is traced."""
-    heights = jnp.stack([_HEIGHTS[kind](shape, epoch, epochs) for kind in _KINDS])
+    heights = jnp.stack([_HEIGHTS[kind](shape, epoch, epochs) for kind in _HEIGHTS])
     falling = heights[jnp.asarray(shape.kind, jnp.int32)]
     ramp = jnp.where(shape.warmup > 0, epoch / jnp.maximum(shape.warmup, 1e-9), 1.0)
     return (shape.floor + (1.0 - shape.floor) * falling) * jnp.minimum(ramp, 1.0)
@@ -59,7 +58,6 @@ _HEIGHTS: dict[str, Height] = {
     "cosine": _cosine,
     "triangular": _triangular,
 }
-_KINDS = choices(config.Schedule, "kind")
 
 
 def _kernels(params: optax.Params) -> optax.Params:

@@ -1,6 +1,7 @@
 """A study as data, declared by a file in `experiments/`: base run, arms, tuning, plan, scales."""
 
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,38 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Knob:
+    """A dotted field that a search may turn in some arms, and the values it tries."""
+
+    key: str
+    values: tuple[Any, ...]
+    arms: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """How the knobs of a scenario are chosen: every combination of them, on tuning seeds.
+
+    Each arm of the scenario gets the best of the scale's tuning rates at each combination. The
+    first combination, in the order declared, that meets every target is the one to take.
+    earlier: settings tried in searches before this one, so that all of them are counted.
+    """
+
+    knobs: tuple[Knob, ...]
+    seeds: tuple[int, ...]
+    earlier: int = 0
+
+    def settings(self) -> list[dict[str, Any]]:
+        """Every combination, the last knob turning fastest, as the value of each key."""
+        values = itertools.product(*(knob.values for knob in self.knobs))
+        return [dict(zip((k.key for k in self.knobs), each, strict=True)) for each in values]
+
+    def changes(self, setting: Mapping[str, Any], arm: str) -> dict[str, Any]:
+        """What a combination changes of one arm."""
+        return {knob.key: setting[knob.key] for knob in self.knobs if arm in knob.arms}
+
+
+@dataclass(frozen=True)
 class Study:
     """A question, what is compared to answer it, and what would count as which answer."""
 
@@ -30,6 +63,7 @@ class Study:
     arms: tuple[Arm, ...]
     plan: Plan
     scales: Mapping[str, Scale]
+    search: Search | None = None
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -41,6 +75,9 @@ class Study:
                 choose(rate.arm, scale.tuning.arms, f"tuned arm of {self.name}:")
             for name in (*scale.tuning.arms, *self.plan.arms):
                 choose(name, names, f"arm of {self.name}:")
+        for knob in self.search.knobs if self.search else ():
+            for name in knob.arms:
+                choose(name, names, f"arm of {self.name}'s search:")
 
 
 @dataclass(frozen=True)

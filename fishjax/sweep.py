@@ -45,11 +45,16 @@ class Tuning:
     def candidates(self, arms: Sequence[Arm]) -> list[Arm]:
         """One arm for each tuned arm and rate, named `arm@rate`."""
         return [
-            Arm(f"{arm.name}@{rate:g}", {**arm.changes, "hyper.lr": rate})
+            Arm(self.candidate(arm.name, rate), {**arm.changes, "hyper.lr": rate})
             for arm in arms
             if arm.name in self.arms
             for rate in self.rates
         ]
+
+    @staticmethod
+    def candidate(arm: str, rate: float) -> str:
+        """The name of an arm at one of the rates tried."""
+        return f"{arm}@{rate:g}"
 
 
 @dataclass(frozen=True)

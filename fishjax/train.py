@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from fishjax.config import Hyper, Setup
 from fishjax.evaluate import Evaluation, Examination, examine, read
 from fishjax.feed import DROPOUT, INIT, Feed, images, shuffled, stream
 from fishjax.measure.flow import along_depth, flow, relative
@@ -18,6 +17,7 @@ from fishjax.measure.units import History, follow, revival, silent_share, unit_s
 from fishjax.nn.losses import cross_entropy
 from fishjax.nn.models import Model, Output, Variables, build
 from fishjax.optim import optimiser
+from fishjax.setup import Hyper, Setup
 
 
 class State(NamedTuple):
@@ -121,7 +121,7 @@ def step(
     def loss_of(params: Any) -> tuple[jax.Array, Output]:
         now = Variables(params, state.variables.stats)
         out = model.apply(now, pixels, hyper, train=True, key=drop)
-        return cross_entropy(out.logits, labels, hyper.label_smoothing), out
+        return cross_entropy(out.logits, labels, hyper.loss.smoothing), out
 
     (loss, out), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
     updates, opt = _optimiser(setup, hyper).update(grads, state.opt, params)

@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fishjax.config import Config, Hyper, lower
+from fishjax.config import Config
 from fishjax.engine.checkpoints import restore
 from fishjax.feed import normalised
 from fishjax.fields import UsageError, choose
 from fishjax.nn.models import Model, Variables, build
 from fishjax.settings import from_dict
+from fishjax.setup import Hyper, lower
 from fishjax.store import CellFolder, SweepFolder
 
 

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fishjax.config import Config, Hyper, Setup, lower
+from fishjax.config import Config
 from fishjax.engine.program import Shared, Slots
 from fishjax.feed import Feed
 from fishjax.settings import override
+from fishjax.setup import Hyper, Setup, lower
 
 TINY = {
     "model.depth": 2,

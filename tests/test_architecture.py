@@ -8,8 +8,10 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "fishjax"
 ROWS = [
-    {"fields"},
+    {"clock", "fields"},
+    {"sections"},
     {"config"},
+    {"setup"},
     {"settings", "exits", "provenance"},
     {"store"},
     {"results"},
@@ -25,7 +27,8 @@ ROWS = [
     {"evidence"},
     {"present"},
     {"study"},
-    {"session", "trained"},
+    {"workplace", "trained"},
+    {"session", "fitting"},
     {"command", "cli", "__init__"},
 ]
 RIGHT_WING = {
@@ -35,6 +38,9 @@ RIGHT_WING = {
     "results",
     "fields",
     "config",
+    "sections",
+    "setup",
+    "clock",
     "settings",
     "exits",
     "cli",

@@ -201,7 +201,7 @@ class TorchTwin:
         x = x.mean((2, 3))
         x = f.leaky_relu(x @ self.p["dense0"]["kernel"] + self.p["dense0"]["bias"], self.slope)
         logits = x @ self.p["head"]["kernel"] + self.p["head"]["bias"]
-        loss = f.cross_entropy(logits, y, label_smoothing=float(hyper.label_smoothing))
+        loss = f.cross_entropy(logits, y, label_smoothing=float(hyper.loss.smoothing))
         self.sgd.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.groups[0] + self.groups[1], float(hyper.clip))

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fishjax.config import Hyper, Setup, lower
 from fishjax.data.dataset import Dataset
 from fishjax.data.splits import Split, split
 from fishjax.engine.program import Slots
+from fishjax.setup import Hyper, Setup, lower
 from fishjax.sweep import Cell
 
 

@@ -12,9 +12,9 @@ from jax import lax
 from jax.sharding import PartitionSpec
 
 from fishjax import train
-from fishjax.config import Hyper, Setup
 from fishjax.engine.devices import run_mesh
 from fishjax.feed import Feed
+from fishjax.setup import Hyper, Setup
 
 RunMapping = Literal["map", "vmap"]
 Piece = Callable[..., Any]

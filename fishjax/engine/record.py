@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fishjax.config import Setup
 from fishjax.evaluate import KILLED_SHARES, Evaluation, Examination
 from fishjax.measure.scores import Scores
 from fishjax.nn.models import Model
 from fishjax.results import COLUMNS
+from fishjax.setup import Setup
 from fishjax.train import Trace
 
 _SPLITS = ("train", "val", "test")

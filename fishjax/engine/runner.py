@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fishjax.config import Setup
 from fishjax.data.dataset import Dataset
 from fishjax.engine.checkpoints import Saver
 from fishjax.engine.devices import replicate
@@ -18,6 +17,7 @@ from fishjax.engine.program import Program, RunMapping, Shared, Slots
 from fishjax.engine.record import Record
 from fishjax.nn.models import build
 from fishjax.settings import to_dict
+from fishjax.setup import Setup
 from fishjax.store import SweepFolder
 from fishjax.train import State
 

@@ -164,13 +164,12 @@ class Plan:
     @property
     def arms(self) -> frozenset[str]:
         """Every arm the plan names, so that a study can refuse a mistyped one before it runs."""
-        return frozenset(
-            name
-            for contrast in self._contrasts
-            for side in (contrast.arm, contrast.control)
-            if not isinstance(side, int | float)
-            for name in ((side,) if isinstance(side, str) else side)
-        )
+        return _arms(self._contrasts)
+
+    @property
+    def scenario_arms(self) -> frozenset[str]:
+        """The arms that the scenario reads."""
+        return _arms(self.scenario.targets if self.scenario else ())
 
     @property
     def epochs(self) -> frozenset[float]:
@@ -183,6 +182,16 @@ class Plan:
         contrasts: list[Contrast | Target] = [placebo.contrast for placebo in self.placebos]
         contrasts += [c for claim in self.claims for c in (claim.outcome, claim.mechanism) if c]
         return [*contrasts, *(self.scenario.targets if self.scenario else ())]
+
+
+def _arms(contrasts: Iterable[Contrast | Target]) -> frozenset[str]:
+    return frozenset(
+        name
+        for contrast in contrasts
+        for side in (contrast.arm, contrast.control)
+        if not isinstance(side, int | float)
+        for name in ((side,) if isinstance(side, str) else side)
+    )
 
 
 def _refuse_twice(names: Iterable[str], what: str) -> None:

@@ -20,10 +20,15 @@ def reproduce(scenario: Scenario, results: xr.Dataset) -> dict[str, Any]:
     return {
         "id": scenario.id,
         "text": scenario.text,
-        "target": {target.name: _declared(target) for target in scenario.targets},
+        "target": declared(scenario),
         "measured": measured,
         "reproduced": all(figure["within"] for figure in measured.values()),
     }
+
+
+def declared(scenario: Scenario) -> dict[str, Any]:
+    """Each target as it was declared, by name."""
+    return {target.name: _declared(target) for target in scenario.targets}
 
 
 def _measure(target: Target, results: xr.Dataset) -> dict[str, Any]:

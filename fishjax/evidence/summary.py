@@ -19,7 +19,7 @@ def summarise(results: xr.Dataset, plan: Plan, about: Mapping[str, Any]) -> dict
     """The whole of summary.json, free of NaN and infinities, in an order that never varies.
 
     about: JSON values that the results do not know, copied as they are (`study`, `data`,
-    `timing`, ...), except `overrides`, which maps an arm's name to its changes of the base run.
+    `tuning`, ...), except `overrides`, which maps an arm's name to its changes of the base run.
     Raises UsageError where the plan asks for what the results do not have.
     """
     copied = {key: value for key, value in about.items() if key != "overrides"}

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from fishjax.config import Hyper, Model, choices
+from fishjax.sections import Model
+from fishjax.setup import Hyper, choices
 
 PLAIN_DEVIATION = 0.01
 _KINDS = choices(Model, "init")
@@ -32,5 +33,5 @@ def deviation(shape: tuple[int, ...], hyper: Hyper) -> jax.Array:
     """The standard deviation of a kernel `[..., in, out]` under a traced initialisation."""
     fan_in = math.prod(shape[:-1])
     by_kind = {"he": math.sqrt(2.0 / fan_in), "normal": PLAIN_DEVIATION}
-    table = jnp.asarray([by_kind[kind] for kind in _KINDS], jnp.float32)
+    table = jnp.asarray([by_kind[kind] for kind in _KINDS[:2]], jnp.float32)
     return hyper.init_gain * table[jnp.asarray(hyper.init, jnp.int32)]

@@ -8,10 +8,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fishjax import config
-from fishjax.config import Hyper
+from fishjax import sections
 from fishjax.nn.init import rescale
 from fishjax.nn.layers import Conv, Dense, dropout, leaky_relu, max_pool
+from fishjax.setup import Hyper, Setup
 
 Taps = Mapping[str, jax.Array]
 
@@ -61,8 +61,9 @@ class Model(NamedTuple):
 class PlainCNN(nn.Module):
     """Conv, norm, activation, pool, repeated; global average pool; dense layers; linear head."""
 
-    setup_: config.Model
+    setup_: sections.Model
     classes: int
+    image_size: int
 
     @nn.compact
     def __call__(
@@ -83,7 +84,7 @@ class PlainCNN(nn.Module):
             if normed:
                 x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name=f"norm{i}")(x)
             x = activate(f"conv{i}", x)
-            if (i + 1) % self.setup_.pool_every == 0 and min(x.shape[1:3]) >= 2:
+            if i in self.setup_.halved_after(self.image_size):
                 x = max_pool(x)
         x = jnp.mean(x, axis=(1, 2))
         for i, units in enumerate(self.setup_.dense):
@@ -93,9 +94,9 @@ class PlainCNN(nn.Module):
         return Dense(self.classes, name="head")(x), taps
 
 
-def build(setup: config.Setup) -> Model:
+def build(setup: Setup) -> Model:
     """The network of a setup for uint8-range images of `setup.data.image_size`."""
-    net = PlainCNN(setup.model, setup.classes)
+    net = PlainCNN(setup.model, setup.classes, setup.data.image_size)
     convs = tuple(f"conv{i}" for i in range(setup.model.depth))
     hidden = convs + tuple(f"dense{i}" for i in range(len(setup.model.dense)))
     norms = {f"conv{i}": f"norm{i}" for i in setup.model.normed}

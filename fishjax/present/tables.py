@@ -157,14 +157,16 @@ def placebo_table(summary: Mapping[str, Any]) -> Table:
 
 def write_tables(summary: Mapping[str, Any], folder: pathlib.Path) -> list[pathlib.Path]:
     """Writes every table as `folder/NAME.{md,tex,csv}`; equal summaries give equal bytes."""
+    return [path for table in tables(summary) for path in write_table(table, folder)]
+
+
+def write_table(table: Table, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Writes one table as `folder/NAME.{md,tex,csv}`."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for table in tables(summary):
-        for form in WRITERS:
-            path = folder / f"{table.name}.{form}"
-            write_atomically(path, table.write(form).encode())
-            written.append(path)
-    return written
+    paths = [folder / f"{table.name}.{form}" for form in WRITERS]
+    for path, form in zip(paths, WRITERS, strict=True):
+        write_atomically(path, table.write(form).encode())
+    return paths
 
 
 def _metric(arm: Mapping[str, Any], name: str) -> Number:

@@ -1,0 +1,117 @@
+"""A study's folder with its data: which cells are missing, running them, reading them back."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+
+from fishjax.config import Config
+from fishjax.data.sheet import write_samples
+from fishjax.data.source import open_source
+from fishjax.engine.devices import describe
+from fishjax.engine.packs import Pack, pack, split_of
+from fishjax.engine.program import default_mapping
+from fishjax.engine.runner import Runner, Tick, Usage
+from fishjax.fields import choose
+from fishjax.provenance import revision
+from fishjax.results import collect
+from fishjax.settings import override, to_dict
+from fishjax.store import ENVIRONMENT, SweepFolder, write_json
+from fishjax.study import Request, Scale, Study
+from fishjax.sweep import Cell
+
+PACK_WIDTH = 16
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Cells that can be written down together: first those that tune, then the arms."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+class Workplace:
+    """What a study and a request come to: the base run, the data, and the folder of its cells.
+
+    Making one opens the data; nothing is written and nothing is compiled. Raises UsageError for
+    what cannot be met.
+    """
+
+    def __init__(self, study: Study, request: Request) -> None:
+        self.study, self.request = study, request
+        choose(request.scale, study.scales, "scale")
+        self.scale: Scale = study.scales[request.scale]
+        self.base: Config = override(override(study.base, self.scale.settings), request.settings)
+        self.sweep = SweepFolder(request.out)
+        self.dataset = open_source(request.data, self.base.data.image_size)
+
+    def check(self, stage: Stage) -> None:
+        """Raises UsageError for a cell whose data cannot be split as it asks."""
+        for cell in stage.cells:
+            split_of(self.dataset, cell)
+
+    def pin(self, plan: dict[str, Any], growing: str) -> dict[str, Any]:
+        """Pins the plan in the folder, or checks it against the one an earlier start pinned."""
+        about = {
+            "schema": 1,
+            "study": self.study.name,
+            "scale": self.request.scale,
+            "data": {"spec": self.request.data, "hash": self.dataset.digest()},
+            "base": to_dict(self.base),
+            "engine": {
+                "backend": describe()["backend"],
+                "mapping": default_mapping(),
+                "width": PACK_WIDTH,
+            },
+        }
+        pinned = self.sweep.pin({**about, **plan}, growing=growing)
+        write_json(self.sweep.path / ENVIRONMENT, {**revision(), **describe(), "data": self.source})
+        write_samples(self.dataset, self.sweep.path / "samples")
+        return pinned
+
+    @property
+    def source(self) -> dict[str, str]:
+        """The data by specification and hash."""
+        return {"spec": self.dataset.spec, "hash": self.dataset.digest()}
+
+    def runner(self) -> Runner:
+        """What runs the packs of every stage."""
+        return Runner(self.dataset, self.sweep, default_mapping(), PACK_WIDTH)
+
+    def missing(self, stage: Stage) -> list[Pack]:
+        """The packs of the stage, each with only the cells that are not committed."""
+        packs = pack(stage.cells, len(self.dataset.species), PACK_WIDTH)
+        return [
+            dataclasses.replace(each, cells=tuple(c for c in each.cells if not self._done(c)))
+            for each in packs
+        ]
+
+    def run(self, stage: Stage, runner: Runner, tick: Tick) -> bool:
+        """Runs this process's share of what is missing; True once the whole stage is committed."""
+        share, shares = self.request.shard
+        mine = [each for each in self.missing(stage)[share::shares] if each.cells]
+        runner.run(mine, tick)
+        return not any(each.cells for each in self.missing(stage))
+
+    def collect(self, stage: Stage) -> xr.Dataset:
+        """The results of a stage that is committed."""
+        folders = {(cell.arm, cell.seed): cell.folder for cell in stage.cells}
+        return collect(self.sweep, folders, len(self.dataset.species))
+
+    def spent(self, usage: Usage, total_s: float) -> None:
+        """Notes the seconds of this start, whether or not it came to an end."""
+        self.sweep.log_timing({**dataclasses.asdict(usage), "total_s": total_s})
+
+    def sign(self, found: dict[str, Any], file: str) -> dict[str, Any]:
+        """Adds the seconds and run-steps of all starts to what was found, and writes it down."""
+        spent = self.sweep.timing()
+        running = spent.get("run_s", 0.0)
+        speed = spent["run_steps"] / running if running else None
+        signed = {**found, "timing": {**spent, "run_steps_per_s": speed}}
+        write_json(self.sweep.path / file, signed)
+        return signed
+
+    def _done(self, cell: Cell) -> bool:
+        return self.sweep.cell(cell.folder).outcome() is not None
