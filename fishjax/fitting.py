@@ -61,7 +61,7 @@ class Fitting:
         return [Stage("search", tuple({cell.folder: cell for cell in every}.values()))]
 
     def conclude(self) -> dict[str, Any]:
-        """Writes the table; returns what each setting measured and the first that meets them all."""
+        """Writes the table; returns what each setting measured, and the first to meet every one."""
         tried = [self._judge(setting) for setting in self.search.settings()]
         found = {
             "schema": 1,

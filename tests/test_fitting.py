@@ -1,0 +1,117 @@
+"""The search for knobs: every combination counted, shared cells run once, misuse refused."""
+
+import dataclasses
+import json
+
+import pytest
+
+from fishjax.evidence.plan import Plan, Reading, Scenario, Target
+from fishjax.fields import UsageError
+from fishjax.study import Knob, Search
+from fishjax.sweep import Arm, Tuned
+from tests.commands import run_study
+from tests.test_study import DATA
+from tests.test_study import STUDY as PLAIN
+
+TARGETS = (
+    Target("accuracy", "any", Reading("test_accuracy"), "plain"),
+    Target("weights", "small", Reading("weight_norm"), "worn", "plain", high=-0.05),
+)
+SEARCH = Search(
+    knobs=(
+        Knob("hyper.weight_decay", (0.0, 0.3), ("worn",)),
+        Knob("hyper.label_smoothing", (0.0, 0.1), ("worn",)),
+    ),
+    seeds=(1100, 1101),
+    earlier=3,
+)
+STUDY = dataclasses.replace(
+    PLAIN,
+    arms=(
+        Arm("plain", {"hyper.lr": Tuned("plain")}),
+        Arm("worn", {"hyper.lr": Tuned("worn")}),
+    ),
+    plan=Plan(Scenario("S0", "it wears", TARGETS), ()),
+    scales={
+        "laptop": dataclasses.replace(
+            PLAIN.scales["laptop"],
+            tuning=dataclasses.replace(
+                PLAIN.scales["laptop"].tuning, arms=("plain", "worn"), rates=(0.01, 0.05)
+            ),
+        )
+    },
+    search=SEARCH,
+)
+
+
+def fit(study, *options: str) -> int:
+    return run_study(study, "--fit", "--data", DATA, *options)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fit") / "out"
+    assert fit(STUDY, "--out", str(folder)) == 0
+    return folder, json.loads((folder / "search.json").read_bytes())
+
+
+def test_every_setting_is_tried_and_counted_and_shared_cells_are_run_once(found):
+    folder, search = found
+    assert search["settings_tried"] == len(search["tried"]) == 4
+    assert search["tried_earlier"] == 3
+    assert [tried["setting"] for tried in search["tried"]] == STUDY.search.settings()
+    plain, worn = 2 * 2, 4 * 2 * 2
+    assert search["runs"] == plain + worn == len(list(folder.rglob("DONE.json")))
+    assert search["timing"]["total_s"] > search["timing"]["run_s"] > 0
+
+
+def test_the_first_setting_that_meets_every_target_is_taken(found):
+    _, search = found
+    met = [tried["reproduced"] for tried in search["tried"]]
+    assert not met[0], "no decay, no smaller weights"
+    assert search["taken"] == search["tried"][met.index(True)]["setting"]
+    assert search["taken"]["hyper.weight_decay"] == 0.3
+
+
+def test_the_table_shows_each_setting(found):
+    folder, search = found
+    table = (folder / "tables" / "search.md").read_text()
+    assert table.count("\n|") == 2 + search["settings_tried"]
+
+
+def test_the_same_search_again_runs_nothing(found, capfd):
+    folder, search = found
+    assert fit(STUDY, "--out", str(folder), "--json") == 0
+    out, err = capfd.readouterr()
+    assert "run-steps to run: 0 of search" in err
+    assert {**json.loads(out), "timing": 0} == {**search, "timing": 0}
+
+
+@pytest.mark.parametrize(
+    ("study", "options", "message"),
+    [
+        (PLAIN, (), "declares no knobs"),
+        (STUDY, ("--seeds", "0:2"), "seeds of its own"),
+        (STUDY, ("--shard", "0/2"), "not sharded"),
+        (
+            dataclasses.replace(STUDY, search=dataclasses.replace(SEARCH, seeds=(0, 1))),
+            (),
+            "seeds from 1000 on",
+        ),
+        (
+            dataclasses.replace(STUDY, arms=(STUDY.arms[0], Arm("worn", {"hyper.lr": 0.1}))),
+            (),
+            "rate tuned for worn itself",
+        ),
+    ],
+)
+def test_misuse_is_refused(study, options, message, tmp_path, capfd):
+    assert fit(study, "--out", str(tmp_path / "out"), *options) == 2
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_search_of_an_unknown_arm_is_refused():
+    knob = Knob("hyper.lr", (0.1,), ("wron",))
+    with pytest.raises(UsageError, match="did you mean 'worn'"):
+        dataclasses.replace(STUDY, search=dataclasses.replace(SEARCH, knobs=(knob,)))
