@@ -110,11 +110,13 @@ def _request(study: Study, options: Options) -> Request:
 def _announcement(job: Job) -> str:
     """What is about to run, in two lines, before anything is compiled."""
     place = job.place
-    costs = ", ".join(f"{_steps_missing(job, stage)} of {stage.name}" for stage in job.stages())
+    costs = ", ".join(
+        f"{_steps_missing(job, stage)} run-steps of {stage.name}" for stage in job.stages()
+    )
     return (
         f"{place.study.name} at scale {place.request.scale} on {place.dataset.spec}: "
         f"{job.extent()}, {len(place.dataset.species)} species\n"
-        f"run-steps to run: {costs}, into {place.sweep.path}"
+        f"to run: {costs}, into {place.sweep.path}"
     )
 
 

@@ -83,7 +83,7 @@ def test_the_same_search_again_runs_nothing(found, capfd):
     folder, search = found
     assert fit(STUDY, "--out", str(folder), "--json") == 0
     out, err = capfd.readouterr()
-    assert "run-steps to run: 0 of search" in err
+    assert "0 run-steps of search" in err
     assert {**json.loads(out), "timing": 0} == {**search, "timing": 0}
 
 

@@ -84,7 +84,7 @@ def test_the_summary_has_the_fixed_keys_and_counts_the_diverged(finished):
 def test_a_second_start_runs_nothing_and_says_the_same(finished, capfd):
     before = derived(finished)
     assert run("--out", str(finished)) == 0
-    assert "0 run-steps of tuning, up to 0 of arms" in " ".join(capfd.readouterr().err.split())
+    assert "0 run-steps of tuning, 0 run-steps of arms" in " ".join(capfd.readouterr().err.split())
     assert derived(finished) == before
 
 
