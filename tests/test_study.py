@@ -170,7 +170,7 @@ def test_a_folder_with_another_study_is_left_alone(finished, capsys):
 
 def test_a_dry_run_says_the_cost_and_writes_nothing(tmp_path, capfd):
     assert run("--out", str(tmp_path / "out"), "--dry-run") == 0
-    assert "up to 48 of arms" in " ".join(capfd.readouterr().err.split())
+    assert "48 run-steps of arms" in " ".join(capfd.readouterr().err.split())
     assert not (tmp_path / "out").exists()
 
 
