@@ -1,19 +1,21 @@
 """Why does a ReLU network stop gaining although its rate was tuned? (scenario S3, claims 3.1-3.4)
 
-    python -m experiments.dying_relu                          # reef, 8 seeds
+    python -m experiments.dying_relu                          # reef, seeds 16 to 23
     python -m experiments.dying_relu --data f4k:PATH          # photographs, split by trajectory
 
-A small ReLU network starts with its hidden biases shifted by -1, so that many units are at the
-edge of silence; its twin starts at 0. The rate of each is the best of five (smoke: two, paper:
-seven) on seeds of their own.
+A small ReLU network starts with its weights drawn too wide, by GAIN; its twin starts with He's. The
+rate of each is the best of six (smoke: two, paper: eight) on seeds of their own.
 
-Knobs: the shift was chosen on reef, on tuning seeds only, among -0.5, -0.75, -1, -1.25 (cosine)
-and -1, -1.5, -2, -3 (constant rate) at 16, 20 and 24 pixels, 74 settings with their rates; -1 with
-cosine decay was taken, 15 points and more below the twin with no gain left after epoch 50. From
--1.25 on whole layers are born dead. The search saw drafts of reef; on version 2 the shift was not
-fitted again. Fitting S3 fixes the contrast of 3.1 at that shift, so 3.1 is
-judged at two settings declared here and never fitted: the healthy start at four times its rate,
-and half the shift at four times that rate.
+Knobs: GAIN was chosen on reef, on tuning seeds, by
+
+    python -m experiments.dying_relu --fit                    # SEARCH below; 9 min on two cores
+
+as the first of its settings that meets every target of S3, two of which ask that units die in
+training and are not born dead. 142 settings were tried in all: these 20, 48 in a wider search
+before it (kept with it in experiments/results/dying_relu/), and 74 of a bias shift on drafts of
+reef, which met the figures by units born dead and was dropped. Fitting S3 fixes the contrast of
+3.1 at GAIN, so 3.1 is judged at two settings declared here and never fitted: the healthy start at
+four times its rate, and the same with a bias shift.
 """
 
 from fishjax.command import main
@@ -33,7 +35,7 @@ from fishjax.settings import override
 from fishjax.study import Knob, Scale, Search, Study
 from fishjax.sweep import Arm, Tuned, Tuning
 
-SHIFT, HOT = -1.0, 4.0
+GAIN, SHIFT, HOT = 1.5, -0.5, 4.0
 BASE = override(
     Config(),
     {
@@ -46,8 +48,8 @@ BASE = override(
     },
 )
 
-DYING = {"hyper.bias_shift": SHIFT, "hyper.lr": Tuned("dying")}
-HALF = {"hyper.bias_shift": SHIFT / 2}
+DYING = {"hyper.init_gain": GAIN, "hyper.lr": Tuned("dying")}
+SHIFTED = {"hyper.bias_shift": SHIFT}
 NORMAL = {"model.init": "normal"}
 COOL_RATE, HOT_RATE = {"hyper.lr": Tuned("healthy")}, {"hyper.lr": Tuned("healthy", times=HOT)}
 ARMS = (
@@ -57,12 +59,12 @@ ARMS = (
     Arm("other order", {**DYING, "optim.order": 1}),
     Arm("dropout", {**DYING, "hyper.dropout": 0.3}),
     Arm("he hot", HOT_RATE),
-    Arm("he shifted", {**HALF, **COOL_RATE}),
-    Arm("he shifted hot", {**HALF, **HOT_RATE}),
+    Arm("he shifted", {**SHIFTED, **COOL_RATE}),
+    Arm("he shifted hot", {**SHIFTED, **HOT_RATE}),
     Arm("normal", {**NORMAL, **COOL_RATE}),
     Arm("normal hot", {**NORMAL, **HOT_RATE}),
-    Arm("normal shifted", {**NORMAL, **HALF, **COOL_RATE}),
-    Arm("normal shifted hot", {**NORMAL, **HALF, **HOT_RATE}),
+    Arm("normal shifted", {**NORMAL, **SHIFTED, **COOL_RATE}),
+    Arm("normal shifted hot", {**NORMAL, **SHIFTED, **HOT_RATE}),
 )
 HE_ARMS = ("healthy", "he hot", "he shifted", "he shifted hot")
 NORMAL_ARMS = ("normal", "normal hot", "normal shifted", "normal shifted hot")
@@ -129,7 +131,7 @@ def stays_dead(part: str, arm: str, *, by_construction: bool = False) -> Claim:
 CLAIMS = (
     stays_dead("as fitted", "dying", by_construction=True),
     stays_dead("high rate", "he hot"),
-    stays_dead("half shift, high rate", "he shifted hot"),
+    stays_dead("bias shift, high rate", "he shifted hot"),
     Claim(
         id="3.2",
         text="dead units block the gradient",
@@ -195,13 +197,13 @@ STUDY = Study(
             },
         ),
         "laptop": Scale(
-            seeds=tuple(range(8)),
+            seeds=tuple(range(16, 24)),
             tuning=Tuning(
                 TUNED, rates=(0.0003, 0.001, 0.003, 0.01, 0.03, 0.1), seeds=(1000, 1001, 1002)
             ),
         ),
         "paper": Scale(
-            seeds=tuple(range(32)),
+            seeds=tuple(range(16, 48)),
             tuning=Tuning(
                 TUNED,
                 rates=(0.0003, 0.001, 0.003, 0.01, 0.02, 0.03, 0.1, 0.3),
