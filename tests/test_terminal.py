@@ -195,3 +195,10 @@ def test_results_with_holes_are_shown(tmp_path):
 def test_the_same_study_reads_the_same(tmp_path):
     first, second = (render(made_up_summary(), made_up_results(), tmp_path, 90) for _ in range(2))
     assert first == second
+
+
+def test_settings_that_were_searched_are_counted(tmp_path):
+    search = {"settings_tried": 142, "seeds": [1100, 1101]}
+    text = render(made_up_summary(search=search), made_up_results(), tmp_path)
+    assert "142 settings tried, the last on 2 other seeds" in text
+    assert "searched" not in render(made_up_summary(), made_up_results(), tmp_path)

@@ -54,7 +54,16 @@ def render(
 def _heading(summary: Mapping[str, Any], width: int) -> list[str]:
     data, seeds = summary["data"], summary["seeds"]
     about = f"{summary['study']} on {data['spec']}, {len(seeds)} seeds, data {data['hash'][:8]}"
-    return [*_wrapped(plain(about), width), *_tuning(summary, width)]
+    return [*_wrapped(plain(about), width), *_search(summary, width), *_tuning(summary, width)]
+
+
+def _search(summary: Mapping[str, Any], width: int) -> list[str]:
+    """How many settings of the scenario's knobs were tried before these were taken."""
+    search = summary.get("search")
+    if not search:
+        return []
+    tries = f"{search['settings_tried']} settings tried, the last on {len(search['seeds'])}"
+    return _wrapped(f"scenario's knobs searched: {tries} other seeds", width)
 
 
 def _tuning(summary: Mapping[str, Any], width: int) -> list[str]:

@@ -1,0 +1,1 @@
+"""Every part of a run, checked against an independent reference, and what it costs per step."""

@@ -1,0 +1,69 @@
+"""Writes the README's tables anew from the results kept in `experiments/results/`.
+
+    python -m experiments.readme
+
+A block stands between `<!-- MAKER FILE -->` and `<!-- end -->`; a test holds the README to it.
+"""
+
+import json
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fishjax.present.parts import parts_table
+from fishjax.present.search import search_table
+from fishjax.present.table import Table
+from fishjax.present.tables import ablation_table, claims_table, placebo_table, scenario_table
+
+ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = ROOT / "experiments" / "results"
+BLOCK = re.compile(r"<!-- (\w+) (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def render(text: str) -> str:
+    """The README with every block made anew."""
+    return BLOCK.sub(lambda block: _block(block[1], block[2]), text)
+
+
+def _block(maker: str, file: str) -> str:
+    found = json.loads((RESULTS / file).read_text())
+    return f"<!-- {maker} {file} -->\n{MAKERS[maker](found)}\n<!-- end -->"
+
+
+def _rows(make: Callable[[Mapping[str, Any]], Table]) -> Callable[[Mapping[str, Any]], str]:
+    """A maker of the table's rows, without its caption."""
+    return lambda found: make(found).write("md").split("\n\n", 1)[1].strip()
+
+
+def _about(summary: Mapping[str, Any]) -> str:
+    """Seconds, run-steps, seeds and rates of a study."""
+    timing, tuning, seeds = summary["timing"], summary["tuning"], summary["seeds"]
+    rates = ", ".join(f"{arm} {rate:g}" for arm, rate in tuning["chosen"].items())
+    return (
+        f"{timing['total_s']:.0f} s from command to table, {timing['compile_s']:.0f} s of it "
+        f"compiling; {timing['run_steps']:,} run-steps.\n"
+        f"Seeds {seeds[0]} to {seeds[-1]}. Rates, best of {len(tuning['rates'])} on "
+        f"{len(tuning['seeds'])} other seeds: {rates}."
+    )
+
+
+MAKERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "about": _about,
+    "scenario": _rows(scenario_table),
+    "ablation": _rows(ablation_table),
+    "claims": _rows(claims_table),
+    "placebos": _rows(placebo_table),
+    "search": _rows(search_table),
+    "parts": _rows(parts_table),
+}
+
+
+def main() -> None:
+    """Rewrites README.md in place."""
+    readme = ROOT / "README.md"
+    readme.write_text(render(readme.read_text()))
+
+
+if __name__ == "__main__":
+    main()
