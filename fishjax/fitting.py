@@ -1,10 +1,8 @@
 """The search for a scenario's knobs: every combination tried on tuning seeds, each one counted."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-import xarray as xr
 
 from fishjax.evidence.plan import Scenario
 from fishjax.evidence.scenario import declared, reproduce
@@ -13,16 +11,19 @@ from fishjax.fields import UsageError
 from fishjax.present.search import search_table
 from fishjax.present.tables import write_table
 from fishjax.study import Request, Search, Study
-from fishjax.sweep import TUNING_SEEDS_FROM, Arm, Tuned, Tuning, cells
+from fishjax.sweep import TUNING_SEEDS_FROM, Arm, Cell, Tuned, Tuning, cells
 from fishjax.workplace import Stage, Workplace
 
 SEARCH = "search.json"
+Setting = Mapping[str, Any]
 
 
 class Fitting:
     """One start of a study's search in its folder; it is resumed as a study is.
 
-    Raises UsageError where the study declares no search, or one on verdict seeds.
+    A setting is treated as the study treats its arms: rates are tuned on the scale's tuning seeds,
+    and the scenario is measured at those rates on seeds of the search's own. Raises UsageError
+    where the study declares no search, or one on verdict seeds.
     """
 
     file = SEARCH
@@ -42,23 +43,32 @@ class Fitting:
             if arm.changes.get("hyper.lr") != Tuned(arm.name):
                 raise UsageError(f"the search needs a rate tuned for {arm.name} itself")
         names = tuple(arm.name for arm in self.arms)
-        self.tuning: Tuning = dataclasses.replace(
-            self.place.scale.tuning, arms=names, seeds=self.search.seeds
-        )
-        self.place.check(self._stage(self.search.settings()[0]))
+        self.tuning: Tuning = dataclasses.replace(self.place.scale.tuning, arms=names)
+        for stage in self.stages():
+            self.place.check(stage)
 
     def pin(self) -> None:
         """Pins the search in the folder, or checks it against the one pinned before."""
         plan = {
             "search": dataclasses.asdict(self.search),
             "tuning": dataclasses.asdict(self.tuning),
+            "arms": {},
+            "seeds": list(self.search.seeds),
         }
-        self.place.pin({**plan, "arms": {}, "seeds": list(self.search.seeds)}, growing="seeds")
+        self.place.pin(plan, growing="seeds")
 
     def stages(self) -> list[Stage]:
-        """Every setting's cells in one stage; what two settings share is run once."""
-        every = [cell for setting in self.search.settings() for cell in self._stage(setting).cells]
-        return [Stage("search", tuple({cell.folder: cell for cell in every}.values()))]
+        """Rates of every setting, then every setting at its rates, as far as these are known."""
+        settings = self.search.settings()
+        tuning = _once("tuning", (cell for each in settings for cell in self._tuning(each).cells))
+        tuned = not any(pack.cells for pack in self.place.missing(tuning))
+        first = dict.fromkeys(self.tuning.arms, self.tuning.rates[0])
+        judged = (
+            cell
+            for each in settings
+            for cell in self._judging(each, self._rates(each) if tuned else first).cells
+        )
+        return [tuning, _once("settings", judged)]
 
     def conclude(self) -> dict[str, Any]:
         """Writes the table; returns what each setting measured, and the first to meet every one."""
@@ -69,13 +79,14 @@ class Fitting:
             "scale": self.place.request.scale,
             "data": self.place.source,
             "seeds": list(self.search.seeds),
+            "tuning_seeds": list(self.tuning.seeds),
             "rates": list(self.tuning.rates),
             "knobs": [dataclasses.asdict(knob) for knob in self.search.knobs],
             "scenario": self.scenario.id,
             "target": declared(self.scenario),
             "settings_tried": len(tried),
             "tried_earlier": self.search.earlier,
-            "runs": len(self.stages()[0].cells),
+            "runs": sum(len(stage.cells) for stage in self.stages()),
             "tried": tried,
             "taken": next((each["setting"] for each in tried if each["reproduced"]), None),
         }
@@ -90,21 +101,30 @@ class Fitting:
     def extent(self) -> str:
         """How much is tried."""
         rates, seeds = len(self.tuning.rates), len(self.search.seeds)
-        return f"{len(self.search.settings())} settings x {rates} rates x {seeds} seeds"
+        return f"{len(self.search.settings())} settings x {rates} rates, then x {seeds} seeds"
 
-    def _stage(self, setting: Mapping[str, Any]) -> Stage:
-        """The scenario's arms at one setting and every rate, on the search's seeds."""
-        turned = [
+    def _turned(self, setting: Setting) -> list[Arm]:
+        """The scenario's arms at one setting."""
+        return [
             Arm(arm.name, {**arm.changes, **self.search.changes(setting, arm.name)})
             for arm in self.arms
         ]
-        candidates = self.tuning.candidates(turned)
-        return Stage("setting", tuple(cells(candidates, self.place.base, {}, self.search.seeds)))
 
-    def _judge(self, setting: Mapping[str, Any]) -> dict[str, Any]:
-        results = self.place.collect(self._stage(setting))
-        rates = best_rates(results, self.tuning)
-        entry = reproduce(self.scenario, self._at(results, rates))
+    def _tuning(self, setting: Setting) -> Stage:
+        candidates = self.tuning.candidates(self._turned(setting))
+        return Stage("tuning", tuple(cells(candidates, self.place.base, {}, self.tuning.seeds)))
+
+    def _judging(self, setting: Setting, rates: Mapping[str, float]) -> Stage:
+        turned, seeds = self._turned(setting), self.search.seeds
+        return Stage("setting", tuple(cells(turned, self.place.base, rates, seeds)))
+
+    def _rates(self, setting: Setting) -> dict[str, float]:
+        return best_rates(self.place.collect(self._tuning(setting)), self.tuning)
+
+    def _judge(self, setting: Setting) -> dict[str, Any]:
+        rates = self._rates(setting)
+        results = self.place.collect(self._judging(setting, rates))
+        entry = reproduce(self.scenario, results)
         return {
             "setting": dict(setting),
             "rates": rates,
@@ -112,7 +132,7 @@ class Fitting:
             "reproduced": entry["reproduced"],
         }
 
-    def _at(self, results: xr.Dataset, rates: Mapping[str, float]) -> xr.Dataset:
-        """The results at each arm's chosen rate, under the arms' own names."""
-        names = [self.tuning.candidate(arm, rate) for arm, rate in rates.items()]
-        return results.sel(arm=names).assign_coords(arm=list(rates))
+
+def _once(name: str, every: Iterable[Cell]) -> Stage:
+    """A stage in which cells that several settings share are run once."""
+    return Stage(name, tuple({cell.folder: cell for cell in every}.values()))

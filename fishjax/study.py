@@ -35,9 +35,10 @@ class Knob:
 class Search:
     """How the knobs of a scenario are chosen: every combination of them, on tuning seeds.
 
-    Each arm of the scenario gets the best of the scale's tuning rates at each combination. The
-    first combination, in the order declared, that meets every target is the one to take.
-    earlier: settings tried in searches before this one, so that all of them are counted.
+    At each combination every arm of the scenario gets the best of the scale's rates on the scale's
+    tuning seeds, and is measured on `seeds`. The first combination, in the order declared, that
+    meets every target is the one to take. earlier: settings tried in searches before this one, so
+    that all of them are counted.
     """
 
     knobs: tuple[Knob, ...]

@@ -31,6 +31,7 @@ def search_table(search: Mapping[str, Any]) -> Table:
         f"Settings tried for {search['scenario']} of {search['study']} on "
         f"{search['data']['spec']}: "
         f"{search['settings_tried']} settings, each arm at the best of {len(search['rates'])} "
-        f"rates; mean over {len(search['seeds'])} tuning seeds."
+        f"rates on {len(search['tuning_seeds'])} tuning seeds; mean over {len(search['seeds'])} "
+        "others of them."
     )
     return Table("search", caption, tuple(columns), rows)
