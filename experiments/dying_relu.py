@@ -48,7 +48,7 @@ BASE = override(
     },
 )
 
-DYING = {"hyper.init_gain": GAIN, "hyper.lr": Tuned("dying")}
+DYING = {"hyper.lr": Tuned("dying")}
 SHIFTED = {"hyper.bias_shift": SHIFT}
 NORMAL = {"model.init": "normal"}
 COOL_RATE, HOT_RATE = {"hyper.lr": Tuned("healthy")}, {"hyper.lr": Tuned("healthy", times=HOT)}
@@ -89,28 +89,30 @@ SCENARIO = Scenario(
             high=-0.15,
         ),
         Target(
-            "units that died in training",
+            "died in training, over the twin",
             "the activation is 0 ever after",
             Reading("died_share"),
             arm="dying",
+            control="healthy",
             low=0.1,
         ),
         Target(
-            "units born dead",
+            "born dead, over the twin",
             "a unit that never lived did not die",
             Reading("born_dead_share"),
             arm="dying",
+            control="healthy",
             high=0.05,
         ),
     ),
 )
 SEARCH = Search(
     knobs=(
-        Knob("hyper.init_gain", (1.5, 2.0, 3.0, 4.0, 6.0), ("dying",)),
-        Knob("hyper.bias_shift", (0.0, -0.25, -0.5, -0.75), ("dying",)),
+        Knob("hyper.weight_decay", (0.03, 0.05, 0.1), ("dying",)),
+        Knob("hyper.bias_shift", (-0.5, -0.75, -1.0), ("dying",)),
     ),
-    seeds=(1100, 1101, 1102, 1103),
-    earlier=122,
+    seeds=tuple(range(1100, 1108)),
+    earlier=154,
 )
 
 

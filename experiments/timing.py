@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.dying_relu import BASE
+from fishjax.data.pool import Pool
 from fishjax.data.source import open_source
-from fishjax.engine.packs import pack, slots
+from fishjax.engine.packs import ask_of, pack, slots
 from fishjax.engine.program import Program, Shared, default_mapping
 from fishjax.settings import override
 from fishjax.sweep import Arm, cells
@@ -34,8 +35,9 @@ def chunk(settings: Mapping[str, Any]) -> Chunk:
     dataset = open_source("reef", base.data.image_size)
     (only,) = pack(cells([Arm("base")], base, {}, range(RUNS)), len(dataset.species), RUNS)
     program = Program(only.setup, default_mapping())
-    shared = Shared(jnp.asarray(dataset.images), jnp.asarray(dataset.labels))
-    runs = slots(dataset, only)
+    pool = Pool(dataset, map(ask_of, only.cells))
+    shared = Shared(jnp.asarray(pool.images), jnp.asarray(pool.labels))
+    runs = slots(pool, only)
     state = program.begin(shared, runs)
     jax.block_until_ready(program.advance(shared, runs, state))
     steps = RUNS * only.setup.watch.every * only.setup.steps_per_epoch

@@ -1,4 +1,4 @@
-"""The `fishjax` command: a look into a study's folder, without JAX."""
+"""The `fishjax` command: a look into a study's folder, without JAX, and a search for a rate."""
 
 import json
 import pathlib
@@ -7,8 +7,9 @@ from collections import Counter
 from typing import Annotated, Literal
 
 import tyro
+from tyro.conf import arg
 
-from fishjax.exits import DONE, guarded
+from fishjax.exits import AGAIN, DONE, guarded
 from fishjax.fields import UsageError
 from fishjax.present.tables import tables
 from fishjax.store import SUMMARY, SweepFolder
@@ -46,7 +47,26 @@ def table(folder: Folder, form: Literal["md", "tex", "csv"] = "md") -> int:
     return DONE
 
 
+def lr_find(
+    data: Annotated[str, arg(help="reef[:KNOBS], folder:PATH, f4k:PATH or tfds:NAME")] = "reef",
+    set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE ...", help="change the run")] = (),
+    seeds: Annotated[str, arg(help="1000:1004, 1003 or 1000,1002; from 1000 on")] = "1000:1004",
+    low: Annotated[float, arg(help="the first rate")] = 1e-5,
+    high: Annotated[float, arg(help="the last rate")] = 1.0,
+    out: Annotated[pathlib.Path | None, arg(help="None: runs/lr-find/DATA-SET-LOW-HIGH")] = None,
+) -> int:
+    """The rates that a range test suggests: a net trained while its rate rises, seed by seed."""
+    from fishjax.lrfind import find  # it needs JAX, and the other verbs do not
+
+    try:
+        print(find(data, set, seeds, low, high, out))
+    except KeyboardInterrupt:
+        print("\nstopped; nothing was written", file=sys.stderr)
+        return AGAIN
+    return DONE
+
+
 def main() -> None:
     """Parses a verb, runs it and exits."""
-    verbs = {"status": status, "table": table}
+    verbs = {"status": status, "table": table, "lr-find": lr_find}
     sys.exit(guarded(lambda: tyro.extras.subcommand_cli_from_dict(verbs, prog="fishjax")))

@@ -66,7 +66,7 @@ def _run(study: Study, options: Options, start: float) -> int:
         return DONE
     job.pin()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    runner = job.place.runner()
+    runner = job.place.runner(job.stages())
     found = None
     try:
         with _progress(job, console) as tick:

@@ -10,7 +10,7 @@ from fishjax.feed import KILL, Feed, images, stream
 from fishjax.measure.scores import Scores, scores
 from fishjax.measure.units import activity, dormant_share
 from fishjax.nn.losses import cross_entropy
-from fishjax.nn.models import Model, Probe, Variables
+from fishjax.nn.model import Model, Probe, Variables
 from fishjax.setup import Hyper
 
 BATCH, PROBES = 32, 128
@@ -19,7 +19,8 @@ KILLED_SHARES = (0.0, 0.25, 0.5, 0.75)
 
 class Evaluation(NamedTuple):
     """Scores of the three splits; units: shares per hidden layer, see `units.unit_shares`;
-    revival: of all units that ever died, see `units.revival`.
+    revival: of all units that ever died, see `units.revival`; further: see `further.further`,
+    NaN where it is not due.
     """
 
     train: Scores
@@ -27,6 +28,7 @@ class Evaluation(NamedTuple):
     test: Scores
     units: dict[str, jax.Array]
     revival: jax.Array
+    further: dict[str, jax.Array]
 
 
 class Examination(NamedTuple):
@@ -34,13 +36,15 @@ class Examination(NamedTuple):
 
     dormant_share: `[hidden layer]`. blocked_gradient: log2 of the gradient norm below the killed
     layer over the same with none killed, for each of KILLED_SHARES. blocking_slope: its
-    least-squares slope per share. test_logits: `[test example, class]`.
+    least-squares slope per share. test_logits: `[test example, class]`. further: see
+    `further.further`.
     """
 
     dormant_share: jax.Array
     blocked_gradient: jax.Array
     blocking_slope: jax.Array
     test_logits: jax.Array
+    further: dict[str, jax.Array]
 
 
 def read(
@@ -74,6 +78,7 @@ def examine(
         blocked_gradient=blocked,
         blocking_slope=jnp.sum(centred * blocked) / jnp.sum(centred**2),
         test_logits=_over_batches(model, hyper, feed, variables, feed.test, every)[0],
+        further={},
     )
 
 

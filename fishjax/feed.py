@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from fishjax.setup import Hyper
 
-INIT, ORDER, DROPOUT, KILL = range(4)
+INIT, ORDER, DROPOUT, KILL, AUGMENT = range(5)
 
 
 class Feed(NamedTuple):
@@ -43,7 +44,29 @@ def normalised(pixels: jax.Array, mean: jax.Array, deviation: jax.Array) -> jax.
     return (pixels.astype(jnp.float32) / 255.0 - mean.reshape(along)) / deviation.reshape(along)
 
 
-def shuffled(feed: Feed, hyper: Hyper, key: jax.Array, epoch: jax.Array) -> jax.Array:
-    """The training indices in the order of one epoch: a function of seed, `order` and epoch."""
+def class_counts(feed: Feed, classes: int) -> jax.Array:
+    """The run's training images of each class, float32 `[class]`."""
+    labels = feed.labels[feed.train]
+    return jnp.sum(labels[:, None] == jnp.arange(classes)[None, :], axis=0, dtype=jnp.float32)
+
+
+def drawn(
+    feed: Feed, hyper: Hyper, key: jax.Array, epoch: jax.Array, counts: jax.Array
+) -> jax.Array:
+    """The training indices of one epoch, as many as there are: a function of seed, `order`, epoch.
+
+    `hyper.sampling` is shuffled, every image once, or balanced: with replacement, each class that
+    has images with equal chance and each of its images with equal chance. counts: see
+    `class_counts`.
+    """
     order = jax.random.fold_in(stream(key, ORDER), jnp.asarray(hyper.order, jnp.int32))
-    return jax.random.permutation(jax.random.fold_in(order, epoch), feed.train)
+    now = jax.random.fold_in(order, epoch)
+
+    def shuffled() -> jax.Array:
+        return jax.random.permutation(now, feed.train)
+
+    def balanced() -> jax.Array:
+        chance = 1.0 / counts[feed.labels[feed.train]]
+        return jax.random.choice(now, feed.train, feed.train.shape, p=chance)
+
+    return lax.cond(jnp.asarray(hyper.sampling) > 0, balanced, shuffled)

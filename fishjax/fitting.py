@@ -1,11 +1,13 @@
 """The search for a scenario's knobs: every combination tried on tuning seeds, each one counted."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fishjax.evidence.plan import Scenario
-from fishjax.evidence.scenario import declared, reproduce
+from fishjax.evidence.readings import number
+from fishjax.evidence.scenario import declared, margin, reproduce
 from fishjax.evidence.tuning import best_rates
 from fishjax.fields import UsageError
 from fishjax.present.search import search_table
@@ -71,7 +73,7 @@ class Fitting:
         return [tuning, _once("settings", judged)]
 
     def conclude(self) -> dict[str, Any]:
-        """Writes the table; returns what each setting measured, and the first to meet every one."""
+        """Writes the table; returns what each setting measured, and which is to be taken."""
         tried = [self._judge(setting) for setting in self.search.settings()]
         found = {
             "schema": 1,
@@ -88,7 +90,7 @@ class Fitting:
             "tried_earlier": self.search.earlier,
             "runs": sum(len(stage.cells) for stage in self.stages()),
             "tried": tried,
-            "taken": next((each["setting"] for each in tried if each["reproduced"]), None),
+            "taken": _widest(tried),
         }
         write_table(search_table(found), self.place.sweep.path / "tables")
         return found
@@ -130,7 +132,20 @@ class Fitting:
             "rates": rates,
             "measured": entry["measured"],
             "reproduced": entry["reproduced"],
+            "margin": number(margin(self.scenario, entry["measured"])),
         }
+
+
+def _widest(tried: Iterable[Mapping[str, Any]]) -> Setting | None:
+    """Of the settings that meet every target the one with the widest margin; the first of equals.
+
+    A margin without bound, of seeds that do not differ, is the widest.
+    """
+    met = [each for each in tried if each["reproduced"]]
+    if not met:
+        return None
+    widest = max(met, key=lambda each: math.inf if each["margin"] is None else each["margin"])
+    return widest["setting"]
 
 
 def _once(name: str, every: Iterable[Cell]) -> Stage:

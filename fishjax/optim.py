@@ -1,62 +1,106 @@
 """The optimiser of a run: optax transformations whose every coefficient is traced."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from fishjax.setup import Hyper, ScheduleShape
+from fishjax.schedules import height, momentum_at
+from fishjax.sections import Optim
+from fishjax.setup import Hyper
 
-Height = Callable[[ScheduleShape, jax.Array, float], jax.Array]
+Rule = Callable[[Hyper, jax.Array], optax.GradientTransformation]
 
 
-def optimiser(hyper: Hyper, steps_per_epoch: int, epochs: int) -> optax.GradientTransformation:
-    """SGD with momentum: clip by the run's global norm, add L2 of kernels, accumulate, step.
+class Timed(NamedTuple):
+    """step: updates made so far; inner: the state of the transformations."""
 
-    The order and the undamped momentum are those of `torch.optim.SGD` after `clip_grad_norm_`.
+    step: jax.Array
+    inner: optax.OptState
+
+
+def optimiser(optim: Optim, hyper: Hyper, steps_per_epoch: int) -> optax.GradientTransformation:
+    """`optim.kind` after clipping by the run's global norm, with weight decay of the kernels.
+
+    The rules are those of `torch.optim` after `clip_grad_norm_`: SGD with undamped momentum, SGD
+    with `nesterov`, Adam, AdamW and RMSprop. Decay "coupled" adds L2 to the clipped gradient, as
+    torch does, "loss" adds it before the clip, as if it were part of the loss, and "decoupled"
+    takes rate x decay x weight off the weight (Loshchilov & Hutter 2019), as adamw always does.
     """
 
-    def rate(step: Any) -> Any:
-        return -hyper.lr * height(hyper.schedule, step / steps_per_epoch, epochs)
+    def at(step: jax.Array) -> optax.GradientTransformation:
+        epoch = step / steps_per_epoch
+        momentum = momentum_at(hyper, epoch, optim.epochs)
+        rate = hyper.lr * height(hyper.schedule, epoch, optim.epochs)
+        parts = _ordered(
+            "decoupled" if optim.kind == "adamw" else optim.decay,
+            optax.add_decayed_weights(hyper.weight_decay, mask=_kernels),
+            optax.clip_by_global_norm(hyper.clip),
+            _RULES[optim.kind](hyper, momentum),
+        )
+        return optax.chain(*parts, optax.scale(-rate))
 
-    return optax.chain(
-        optax.clip_by_global_norm(hyper.clip),
-        optax.add_decayed_weights(hyper.weight_decay, mask=_kernels),
-        optax.trace(hyper.momentum),
-        optax.scale_by_schedule(rate),
-    )
+    def init(params: optax.Params) -> Timed:
+        first = jnp.int32(0)
+        return Timed(first, at(first).init(params))
 
+    def update(
+        grads: optax.Updates, state: Timed, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, Timed]:
+        updates, inner = at(state.step).update(grads, state.inner, params)
+        return updates, Timed(state.step + 1, inner)
 
-def height(shape: ScheduleShape, epoch: jax.Array, epochs: float) -> jax.Array:
-    """The rate at a time in epochs as a share of `hyper.lr`; `shape.kind` is traced."""
-    heights = jnp.stack([_HEIGHTS[kind](shape, epoch, epochs) for kind in _HEIGHTS])
-    falling = heights[jnp.asarray(shape.kind, jnp.int32)]
-    ramp = jnp.where(shape.warmup > 0, epoch / jnp.maximum(shape.warmup, 1e-9), 1.0)
-    return (shape.floor + (1.0 - shape.floor) * falling) * jnp.minimum(ramp, 1.0)
-
-
-def _constant(shape: ScheduleShape, epoch: jax.Array, epochs: float) -> jax.Array:
-    return jnp.ones_like(epoch)
-
-
-def _cosine(shape: ScheduleShape, epoch: jax.Array, epochs: float) -> jax.Array:
-    """Half a cosine from 1 after the warm-up to 0 at the end (Loshchilov & Hutter 2017, eq. 5)."""
-    span = jnp.maximum(epochs - shape.warmup, 1e-9)
-    return 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip((epoch - shape.warmup) / span, 0.0, 1.0)))
+    return optax.GradientTransformation(init, update)
 
 
-def _triangular(shape: ScheduleShape, epoch: jax.Array, epochs: float) -> jax.Array:
-    """0 to 1 to 0 in every `period` epochs (Smith 2017)."""
-    position = epoch / shape.period
-    return 1.0 - jnp.abs(2.0 * (position - jnp.floor(position)) - 1.0)
+def _ordered(
+    place: str,
+    decay: optax.GradientTransformation,
+    clip: optax.GradientTransformation,
+    rule: optax.GradientTransformation,
+) -> Sequence[optax.GradientTransformation]:
+    orders = {
+        "loss": (decay, clip, rule),
+        "coupled": (clip, decay, rule),
+        "decoupled": (clip, rule, decay),
+    }
+    return orders[place]
 
 
-_HEIGHTS: dict[str, Height] = {
-    "constant": _constant,
-    "cosine": _cosine,
-    "triangular": _triangular,
+def _sgd(hyper: Hyper, momentum: jax.Array) -> optax.GradientTransformation:
+    return optax.trace(momentum)
+
+
+def _nesterov(hyper: Hyper, momentum: jax.Array) -> optax.GradientTransformation:
+    return optax.trace(momentum, nesterov=True)
+
+
+def _adam(hyper: Hyper, momentum: jax.Array) -> optax.GradientTransformation:
+    """optax raises a float to a whole power, which strict promotion of types refuses."""
+    adam = optax.scale_by_adam(b1=momentum, b2=hyper.beta2, eps=hyper.epsilon)
+
+    def update(
+        grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        with jax.numpy_dtype_promotion("standard"):
+            return adam.update(grads, state, params)
+
+    return optax.GradientTransformation(adam.init, update)
+
+
+def _rmsprop(hyper: Hyper, momentum: jax.Array) -> optax.GradientTransformation:
+    scaled = optax.scale_by_rms(hyper.beta2, hyper.epsilon, eps_in_sqrt=False)
+    return optax.chain(scaled, optax.trace(momentum))
+
+
+_RULES: dict[str, Rule] = {
+    "sgd": _sgd,
+    "nesterov": _nesterov,
+    "adam": _adam,
+    "adamw": _adam,
+    "rmsprop": _rmsprop,
 }
 
 

@@ -11,13 +11,16 @@ from fishjax.fields import UsageError
 from fishjax.store import SweepFolder
 
 COLUMNS = ("step", "epoch", "metric", "dim", "part", "value")
+NUMERIC = ("share", "bin")
+"""The dimensions whose parts are numbers."""
 
 
 def collect(sweep: SweepFolder, folders: Mapping[tuple[str, int], str], classes: int) -> xr.Dataset:
     """Every committed cell of `folders`, which maps (arm, seed) to a cell's folder.
 
-    Variables `(arm, seed, epoch[, layer | species | share])` by metric, NaN where not measured,
-    and `diverged`, `diverged_step` `(arm, seed)`. A cell that is not whole is a UsageError.
+    Variables `(arm, seed, epoch[, layer | species | share | bin])` by metric, NaN where not
+    measured, and `diverged`, `diverged_step` `(arm, seed)`. A cell that is not whole is a
+    UsageError.
     """
     frames, diverged = [], []
     for (arm, seed), folder in folders.items():
@@ -57,7 +60,7 @@ def _variables(rows: pd.DataFrame) -> list[xr.Dataset]:
         index = ["arm", "seed", "epoch"]
         if dim:
             parts = group["part"].astype(str)
-            group = group.assign(**{dim: parts.astype(float) if dim == "share" else parts})
+            group = group.assign(**{dim: parts.astype(float) if dim in NUMERIC else parts})
             index.append(dim)
         made.append(group.set_index(index)[["value"]].to_xarray().rename(value=metric))
     return made
@@ -67,7 +70,7 @@ def _parts(frames: Iterable[pd.DataFrame]) -> dict[str, list]:
     """The parts of each dimension, those of the run with the most of them first, as written."""
     found: dict[str, list[list]] = {}
     for rows in frames:
-        labelled = rows[(rows["dim"] != "") & (rows["dim"] != "share")]
+        labelled = rows[(rows["dim"] != "") & ~rows["dim"].isin(NUMERIC)]
         for dim, group in labelled.groupby("dim", observed=True):
             found.setdefault(str(dim), []).append(_in_order(group["part"].astype(str)))
     longest_first = {dim: sorted(lists, key=len, reverse=True) for dim, lists in found.items()}

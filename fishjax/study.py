@@ -36,9 +36,9 @@ class Search:
     """How the knobs of a scenario are chosen: every combination of them, on tuning seeds.
 
     At each combination every arm of the scenario gets the best of the scale's rates on the scale's
-    tuning seeds, and is measured on `seeds`. The first combination, in the order declared, that
-    meets every target is the one to take. earlier: settings tried in searches before this one, so
-    that all of them are counted.
+    tuning seeds, and is measured on `seeds`. Of the combinations that meet every target the one to
+    take is that whose narrowest target is met by the most deviations over seeds. earlier: settings
+    tried in searches before this one, so that all of them are counted.
     """
 
     knobs: tuple[Knob, ...]

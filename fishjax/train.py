@@ -10,12 +10,15 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from fishjax.augment import augmented
 from fishjax.evaluate import Evaluation, Examination, examine, read
-from fishjax.feed import DROPOUT, INIT, Feed, images, shuffled, stream
-from fishjax.measure.flow import along_depth, flow, relative
+from fishjax.feed import AUGMENT, DROPOUT, INIT, Feed, class_counts, drawn, images, stream
+from fishjax.further import Network, further, if_due
+from fishjax.measure.flow import along_depth, cosine, flow, relative
 from fishjax.measure.units import History, follow, revival, silent_share, unit_shares, unseen
-from fishjax.nn.losses import cross_entropy
-from fishjax.nn.models import Model, Output, Variables, build
+from fishjax.nn.losses import one_hot, training_loss
+from fishjax.nn.model import Model, Output, Variables
+from fishjax.nn.models import build
 from fishjax.optim import optimiser
 from fishjax.setup import Hyper, Setup
 
@@ -24,7 +27,8 @@ class State(NamedTuple):
     """Where a run stands.
 
     bad_step: the first step whose loss or update was not finite, from which on the network is
-    frozen as it was before that step; -1 while there is none.
+    frozen as it was before that step; -1 while there is none. last: the updates of the step before,
+    0 before the first; `()` where nothing watches them.
     """
 
     variables: Variables
@@ -32,6 +36,7 @@ class State(NamedTuple):
     step: jax.Array
     bad_step: jax.Array
     history: History
+    last: Any
 
 
 class Watched(NamedTuple):
@@ -39,12 +44,15 @@ class Watched(NamedTuple):
 
     flow: over layers with a kernel, see `measure.flow.relative`. depth: `[epoch or step]`, the
     flow along the convolutions, see `measure.flow.along_depth`. units: over hidden layers, the
-    `silent_share` of units active on no image of the minibatch.
+    `silent_share` of units active on no image of the minibatch. steps: `[epoch]`, update_cosine,
+    the cosine between a step's updates and those of the step before, over the whole network; an
+    epoch's mean leaves out a step without one.
     """
 
     flow: dict[str, jax.Array]
     depth: dict[str, jax.Array]
     units: dict[str, jax.Array]
+    steps: dict[str, jax.Array]
 
 
 class Trace(NamedTuple):
@@ -79,7 +87,9 @@ def begin(setup: Setup, hyper: Hyper, key: jax.Array) -> State:
     model = build(setup)
     variables = model.init(stream(key, INIT), hyper)
     opt = _optimiser(setup, hyper).init(variables.params)
-    return State(variables, opt, jnp.int32(0), jnp.int32(-1), unseen(sum(model.units)))
+    still = jax.tree.map(jnp.zeros_like, variables.params)
+    last = still if "cosine" in setup.watch.also else ()
+    return State(variables, opt, jnp.int32(0), jnp.int32(-1), unseen(sum(model.units)), last)
 
 
 def advance(
@@ -89,17 +99,21 @@ def advance(
     model = build(setup)
     epochs, steps, size = setup.watch.every, setup.steps_per_epoch, setup.optim.batch_size
     first = state.step // steps
-    order = jax.vmap(lambda epoch: shuffled(feed, hyper, key, first + epoch))(jnp.arange(epochs))
+    counts = class_counts(feed, setup.classes)
+    order = jax.vmap(lambda epoch: drawn(feed, hyper, key, first + epoch, counts))(
+        jnp.arange(epochs)
+    )
     batches = order[:, : steps * size].reshape(epochs * steps, size)
 
     def body(state: State, batch: jax.Array) -> tuple[State, tuple[jax.Array, Watched]]:
-        return step(setup, model, hyper, key, feed, state, batch)
+        return step(setup, model, hyper, key, feed, counts, state, batch)
 
     state, (loss, watched) = lax.scan(body, state, batches)
     resolved = Watched(
         _resolve(watched.flow, setup.watch.flow, epochs),
         _resolve(watched.depth, setup.watch.flow, epochs),
         _resolve(watched.units, setup.watch.units, epochs),
+        {name: jnp.nanmean(x.reshape(epochs, -1), axis=1) for name, x in watched.steps.items()},
     )
     return state, Trace(jnp.mean(loss.reshape(epochs, steps), axis=1), resolved)
 
@@ -110,18 +124,25 @@ def step(
     hyper: Hyper,
     key: jax.Array,
     feed: Feed,
+    counts: jax.Array,
     state: State,
     batch: jax.Array,
 ) -> tuple[State, tuple[jax.Array, Watched]]:
-    """One minibatch of indices `[batch]`: the next state, its loss, and what is watched of it."""
-    pixels, labels = images(feed, batch), feed.labels[batch]
+    """One minibatch of indices `[batch]`: the next state, its loss, and what is watched of it.
+
+    counts: see `feed.class_counts`.
+    """
+    pixels, targets = images(feed, batch), one_hot(feed.labels[batch], setup.classes)
+    if setup.augment:
+        draws = jax.random.fold_in(stream(key, AUGMENT), state.step)
+        pixels, targets = augmented(setup.augment, hyper.augment, draws, pixels, targets)
     drop = jax.random.fold_in(stream(key, DROPOUT), state.step)
     params = state.variables.params
 
     def loss_of(params: Any) -> tuple[jax.Array, Output]:
         now = Variables(params, state.variables.stats)
         out = model.apply(now, pixels, hyper, train=True, key=drop)
-        return cross_entropy(out.logits, labels, hyper.loss.smoothing), out
+        return training_loss(out.logits, targets, hyper.loss, counts), out
 
     (loss, out), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
     updates, opt = _optimiser(setup, hyper).update(grads, state.opt, params)
@@ -133,31 +154,38 @@ def step(
         lambda new, old: jnp.where(going, new, old), (moved, opt), (state.variables, state.opt)
     )
     bad_step = jnp.where(finite | (state.bad_step >= 0), state.bad_step, state.step)
-    following = State(variables, opt, state.step + 1, bad_step, state.history)
-    return following, (loss, _watch(setup, model, params, grads, updates, out))
+    last = updates if "cosine" in setup.watch.also else ()
+    following = State(variables, opt, state.step + 1, bad_step, state.history, last)
+    return following, (loss, _watch(setup, model, params, grads, updates, state.last, out))
 
 
 def assess(setup: Setup, hyper: Hyper, feed: Feed, state: State) -> tuple[State, Evaluation]:
-    """Reads the training, validation and test images, and follows the units."""
+    """Reads the training, validation and test images, follows the units, measures further."""
     model = build(setup)
     splits, activity = read(model, hyper, feed, state.variables)
     history = follow(state.history, activity)
     shares = unit_shares(history, activity, model.units)
-    evaluation = Evaluation(*splits, shares, revival(history))
+    readings = if_due(_network(setup, hyper, feed, state))
+    evaluation = Evaluation(*splits, shares, revival(history), readings)
     return state._replace(history=history), evaluation
 
 
 def finish(setup: Setup, hyper: Hyper, key: jax.Array, feed: Feed, state: State) -> Examination:
-    """The measures that are read once, of the last state."""
-    return examine(build(setup), hyper, key, feed, state.variables)
+    """The measures that are read once, of the last state, and the last of the further ones."""
+    seen = examine(build(setup), hyper, key, feed, state.variables)
+    return seen._replace(further=further(_network(setup, hyper, feed, state)))
+
+
+def _network(setup: Setup, hyper: Hyper, feed: Feed, state: State) -> Network:
+    return Network(setup, build(setup), hyper, feed, state.variables, state.step)
 
 
 def _optimiser(setup: Setup, hyper: Hyper) -> optax.GradientTransformation:
-    return optimiser(hyper, setup.steps_per_epoch, setup.optim.epochs)
+    return optimiser(setup.optim, hyper, setup.steps_per_epoch)
 
 
 def _watch(
-    setup: Setup, model: Model, params: Any, grads: Any, updates: Any, out: Output
+    setup: Setup, model: Model, params: Any, grads: Any, updates: Any, last: Any, out: Output
 ) -> Watched:
     """The step's statistics; nothing is computed for a probe that is off.
 
@@ -166,14 +194,16 @@ def _watch(
     params, grads, updates, taps = lax.optimization_barrier(
         (params, grads, updates, dict(out.taps))
     )
-    seen_flow, seen_depth, seen_units = {}, {}, {}
+    seen_flow, seen_depth, seen_units, seen_steps = {}, {}, {}, {}
     if setup.watch.flow != "off":
         seen_flow = relative(flow(params, grads, updates, model.layers))
         seen_depth = along_depth(seen_flow["flow"][: setup.model.depth])
     if setup.watch.units != "off":
         silent = [silent_share(taps[layer]) for layer in model.hidden]
         seen_units = {"silent_share": jnp.stack(silent)}
-    return Watched(seen_flow, seen_depth, seen_units)
+    if "cosine" in setup.watch.also:
+        seen_steps = {"update_cosine": cosine(updates, last)}
+    return Watched(seen_flow, seen_depth, seen_units, seen_steps)
 
 
 def _resolve(seen: dict[str, jax.Array], resolution: str, epochs: int) -> dict[str, jax.Array]:

@@ -1,8 +1,10 @@
 """A trained network taken back from a study's folder."""
 
 import dataclasses
+import functools
 import pathlib
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +14,14 @@ from fishjax.config import Config
 from fishjax.engine.checkpoints import restore
 from fishjax.feed import normalised
 from fishjax.fields import UsageError, choose
-from fishjax.nn.models import Model, Variables, build
+from fishjax.measure.scores import scores
+from fishjax.nn.model import Model, Output, Variables
+from fishjax.nn.models import build
 from fishjax.settings import from_dict
 from fishjax.setup import Hyper, lower
 from fishjax.store import CellFolder, SweepFolder
+
+CHUNK = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,22 +43,39 @@ class Trained:
         Raises ValueError for another type or shape; size is the configuration's
         `data.image_size`.
         """
+        self.check(images)
+        return np.asarray(jax.nn.softmax(self._logits(jnp.asarray(images))))
+
+    def check(self, images: np.ndarray) -> None:
+        """Raises ValueError for images that the network does not take."""
         size = self.config.data.image_size
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (size, size, 3):
             raise ValueError(
-                f"predict takes uint8[image, {size}, {size}, 3], "
+                f"the network takes uint8[image, {size}, {size}, 3], "
                 f"not {images.dtype}{list(images.shape)}"
             )
-        return np.asarray(jax.nn.softmax(self._logits(jnp.asarray(images))))
 
     def _logits(self, images: jax.Array) -> jax.Array:
-        model, hyper = self._model()
+        model, hyper = self.model()
         pixels = normalised(images, self.mean, self.deviation)
         return model.apply(self.variables, pixels, hyper, train=False).logits
 
-    def _model(self) -> tuple[Model, Hyper]:
+    def model(self) -> tuple[Model, Hyper]:
+        """The functions of the network and the numbers that they take."""
         setup, hyper = lower(self.config, len(self.species))
         return build(setup), jax.tree.map(jnp.float32, hyper)
+
+
+class Barrier(NamedTuple):
+    """height: the largest loss on the line less the mean of its ends', in nats (Frankle et al.
+    2020, there of the error); near 0 where the ends lie in one basin. share: of the second
+    network, `[point]` from 0 to 1. loss in nats and accuracy in [0, 1]: `[point]`.
+    """
+
+    height: float
+    share: np.ndarray
+    loss: np.ndarray
+    accuracy: np.ndarray
 
 
 def load(folder: str | pathlib.Path, arm: str, seed: int) -> Trained:
@@ -71,6 +94,73 @@ def load(folder: str | pathlib.Path, arm: str, seed: int) -> Trained:
         mean=jnp.asarray(tree["mean"]),
         deviation=jnp.asarray(tree["deviation"]),
     )
+
+
+def barrier(
+    a: Trained, b: Trained, images: np.ndarray, labels: np.ndarray, points: int = 11
+) -> Barrier:
+    """Reads the networks `(1 - share) a + share b` on uint8 training `images` and `labels`.
+
+    Batch norm's statistics are recomputed at every point as means over chunks of 256 of the
+    images: those of `a` and `b` fit no network between them, and the barrier would be inflated.
+    The input's centring and scaling go along the line too.
+
+    Raises UsageError for networks of different shapes, ValueError for images they do not take.
+    """
+    _check_alike(a, b)
+    a.check(images)
+    model, hyper = a.model()
+    train, read = (jax.jit(functools.partial(model.apply, train=train)) for train in (True, False))
+    chunks = np.array_split(images, range(CHUNK, len(images), CHUNK))
+    share = np.linspace(0.0, 1.0, points)
+    seen = []
+    for here in share:
+        at = _between(a, b, here)
+        pixels = [normalised(jnp.asarray(chunk), at.mean, at.deviation) for chunk in chunks]
+        variables = _refreshed(train, at.variables, hyper, pixels)
+        logits = jnp.concatenate([read(variables, some, hyper).logits for some in pixels])
+        seen.append(scores(logits, jnp.asarray(labels, jnp.int32)))
+    loss, accuracy = (np.asarray([getattr(s, n) for s in seen]) for n in ("loss", "accuracy"))
+    height = float(np.max(loss) - (loss[0] + loss[-1]) / 2.0)
+    return Barrier(height, share, loss, accuracy)
+
+
+def _check_alike(a: Trained, b: Trained) -> None:
+    """Refuses a line between networks that are not the same function of their parameters."""
+    (one, hyper), (other, others) = (lower(each.config, len(each.species)) for each in (a, b))
+    if a.species != b.species or one.model != other.model or hyper.slope != others.slope:
+        raise UsageError("a line needs two networks of one section model and the same species")
+    if one.model.own and a.variables.stats:
+        raise UsageError(f"model.own={one.model.own}: its running statistics cannot be recomputed")
+
+
+def _between(a: Trained, b: Trained, share: float) -> Trained:
+    """The network `(1 - share) a + share b`, with the statistics of `a`."""
+
+    def mix(x: jax.Array, y: jax.Array) -> jax.Array:
+        return (1.0 - share) * x + share * y
+
+    params = jax.tree.map(mix, a.variables.params, b.variables.params)
+    return dataclasses.replace(
+        a,
+        variables=Variables(params, a.variables.stats),
+        mean=mix(a.mean, b.mean),
+        deviation=mix(a.deviation, b.deviation),
+    )
+
+
+def _refreshed(
+    train: Callable[..., Output], variables: Variables, hyper: Hyper, pixels: Sequence[jax.Array]
+) -> Variables:
+    """With batch norm's statistics as means of those of some chunks, weighted by their images."""
+    if not variables.stats:
+        return variables
+    seen = 0
+    for some in pixels:
+        kept = hyper._replace(norm_momentum=jnp.float32(seen / (seen + len(some))))
+        variables = Variables(variables.params, train(variables, some, kept).stats)
+        seen += len(some)
+    return variables
 
 
 def _committed(sweep: SweepFolder, arm: str, seed: int) -> tuple[dict[str, Any], CellFolder]:

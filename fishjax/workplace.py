@@ -1,19 +1,23 @@
 """A study's folder with its data: which cells are missing, running them, reading them back."""
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
 
 from fishjax.config import Config
+from fishjax.data.corruptions import view
+from fishjax.data.pool import Pool
 from fishjax.data.sheet import write_samples
 from fishjax.data.source import open_source
 from fishjax.engine.devices import describe
-from fishjax.engine.packs import Pack, pack, split_of
+from fishjax.engine.packs import Pack, ask_of, pack
 from fishjax.engine.program import default_mapping
 from fishjax.engine.runner import Runner, Tick, Usage
 from fishjax.fields import choose
+from fishjax.nn.models import build
 from fishjax.provenance import revision
 from fishjax.results import collect
 from fishjax.settings import override, to_dict
@@ -48,9 +52,13 @@ class Workplace:
         self.dataset = open_source(request.data, self.base.data.image_size)
 
     def check(self, stage: Stage) -> None:
-        """Raises UsageError for a cell whose data cannot be split as it asks."""
-        for cell in stage.cells:
-            split_of(self.dataset, cell)
+        """Raises UsageError for a cell whose data cannot be split or corrupted as it asks, and for
+        a network of the user's own that does not run.
+        """
+        for each in pack(stage.cells, len(self.dataset.species), PACK_WIDTH):
+            build(each.setup)
+        for ask in dict.fromkeys(map(ask_of, stage.cells)):
+            view(self.dataset, *ask)
 
     def pin(self, plan: dict[str, Any], growing: str) -> dict[str, Any]:
         """Pins the plan in the folder, or checks it against the one an earlier start pinned."""
@@ -76,9 +84,10 @@ class Workplace:
         """The data by specification and hash."""
         return {"spec": self.dataset.spec, "hash": self.dataset.digest()}
 
-    def runner(self) -> Runner:
-        """What runs the packs of every stage."""
-        return Runner(self.dataset, self.sweep, default_mapping(), PACK_WIDTH)
+    def runner(self, stages: Iterable[Stage]) -> Runner:
+        """What runs the packs of these stages, whose cells may still change in what is tuned."""
+        pool = Pool(self.dataset, (ask_of(cell) for stage in stages for cell in stage.cells))
+        return Runner(pool, self.sweep, default_mapping(), PACK_WIDTH)
 
     def missing(self, stage: Stage) -> list[Pack]:
         """The packs of the stage, each with only the cells that are not committed."""

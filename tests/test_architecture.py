@@ -19,16 +19,19 @@ ROWS = [
     {"sweep"},
     {"data"},
     {"nn"},
+    {"schedules"},
     {"optim"},
     {"feed"},
+    {"augment"},
     {"evaluate"},
+    {"further"},
     {"train"},
     {"engine"},
     {"evidence"},
     {"present"},
     {"study"},
-    {"workplace", "trained"},
-    {"session", "fitting"},
+    {"workplace", "trained", "watching"},
+    {"session", "fitting", "lrfind"},
     {"command", "cli", "__init__"},
 ]
 RIGHT_WING = {
@@ -45,7 +48,19 @@ RIGHT_WING = {
     "exits",
     "cli",
 }
-LEFT_WING = {"measure", "data", "nn", "optim", "feed", "evaluate", "train", "engine"}
+LEFT_WING = {
+    "measure",
+    "data",
+    "nn",
+    "schedules",
+    "optim",
+    "feed",
+    "augment",
+    "evaluate",
+    "further",
+    "train",
+    "engine",
+}
 HEAVY = {"jax", "flax", "optax", "tensorflow_datasets", "orbax"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -31,6 +31,30 @@ def test_value_and_both_gradients_equal_the_reference(stride, padding, kernel, s
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
+def test_second_derivatives_equal_the_reference(stride, padding, kernel):
+    keys = jax.random.split(jax.random.key(2), 4)
+    at = (
+        jax.random.normal(keys[0], (2, 7, 8, 3)),
+        jax.random.normal(keys[1], (*kernel, 3, 4)),
+    )
+    along = (jax.random.normal(keys[2], at[0].shape), jax.random.normal(keys[3], at[1].shape))
+
+    def product(conv):
+        def loss(x, w):
+            return jnp.sum(jnp.sin(conv(x, w, stride, padding)))
+
+        def slope(x, w):
+            return sum(map(jnp.vdot, jax.grad(loss, argnums=(0, 1))(x, w), along))
+
+        return jax.jit(jax.grad(slope, argnums=(0, 1)))(*at)
+
+    for ours, theirs in zip(product(conv2d), product(reference), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_mapped_over_runs_equals_each_run_alone():
     keys = jax.random.split(jax.random.key(1), 2)
     x = jax.random.normal(keys[0], (3, 2, 6, 6, 2))

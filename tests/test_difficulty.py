@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from fishjax.config import Config
+from fishjax.data.pool import Pool
 from fishjax.data.source import open_source
-from fishjax.engine.packs import pack, slots
+from fishjax.engine.packs import ask_of, pack, slots
 from fishjax.engine.program import Program, Shared
 from fishjax.settings import override
 from fishjax.sweep import Arm, cells
@@ -17,8 +18,9 @@ def test_a_small_cnn_reaches_70_to_95_percent():
     base = override(Config(), {"model.norm": "batch", "schedule.kind": "cosine"})
     dataset = open_source("reef", base.data.image_size)
     (runs,) = pack(cells([Arm("cnn")], base, {}, (0, 1)), len(dataset.species), 2)
-    program, fed = Program(runs.setup, "map"), slots(dataset, runs)
-    shared = Shared(jnp.asarray(dataset.images), jnp.asarray(dataset.labels))
+    pool = Pool(dataset, map(ask_of, runs.cells))
+    program, fed = Program(runs.setup, "map"), slots(pool, runs)
+    shared = Shared(jnp.asarray(pool.images), jnp.asarray(pool.labels))
     state = program.begin(shared, fed)
     for _ in range(base.optim.epochs // base.watch.every):
         state, _ = program.advance(shared, fed, state)

@@ -9,6 +9,7 @@ import pytest
 
 from fishjax import train
 from fishjax.engine.program import Program
+from fishjax.feed import class_counts
 from fishjax.nn.models import build
 from fishjax.train import begin, step
 from tests.runs import as_arrays, make_feed, make_slots, tiny
@@ -82,10 +83,10 @@ def test_a_frozen_run_keeps_the_network_from_before_its_bad_step():
     setup, hyper = tiny()
     model, feed, key = build(setup), make_feed(setup), jax.random.key(0)
     hyper = as_arrays(hyper._replace(lr=1e30))
-    state = begin(setup, hyper, key)
+    state, counts = begin(setup, hyper, key), class_counts(feed, setup.classes)
     for _ in range(3):
         before = state
-        state, _ = step(setup, model, hyper, key, feed, state, feed.train[:8])
+        state, _ = step(setup, model, hyper, key, feed, counts, state, feed.train[:8])
         if state.bad_step >= 0:
             break
     assert state.bad_step == before.step
@@ -152,11 +153,11 @@ def test_three_training_steps_equal_pytorch(norm, activation):
     )
     model, feed, key = build(setup), make_feed(setup), jax.random.key(1)
     hyper = as_arrays(hyper)
-    state = begin(setup, hyper, key)
+    state, counts = begin(setup, hyper, key), class_counts(feed, setup.classes)
     twin = TorchTwin(torch, setup, state.variables, float(hyper.slope))
     for i in range(3):
         batch = feed.train[4 * i : 4 * i + 8]
-        state, (loss, _) = step(setup, model, hyper, key, feed, state, batch)
+        state, (loss, _) = step(setup, model, hyper, key, feed, counts, state, batch)
         assert float(loss) == pytest.approx(twin.step(feed, batch, hyper), rel=1e-4)
     for name, leaves in twin.leaves().items():
         for leaf, value in leaves.items():

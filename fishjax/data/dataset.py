@@ -1,5 +1,6 @@
 """A data set in memory: uint8 images, labels, and the groups that must not straddle a split."""
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -46,3 +47,27 @@ class Dataset:
         for array in (self.images, self.labels, self.groups, self.fixed_test):
             state.update(np.ascontiguousarray(array).tobytes())
         return state.hexdigest()
+
+    @functools.cached_property
+    def mean_images(self) -> np.ndarray:
+        """Each species' mean image, float64 `[species, height, width, 3]`, 0 to 255.
+
+        Like `deviation` without the source's own test images; NaN for a species with no other.
+        """
+        images = (self._images_of(species) for species in range(len(self.species)))
+        empty = np.full(self.images.shape[1:], np.nan)
+        return np.stack([some.mean(0) if len(some) else empty for some in images])
+
+    @functools.cached_property
+    def deviation(self) -> np.ndarray:
+        """The standard deviation of each channel's pixels, float64 `[3]`, in 0 to 255."""
+        counts = np.zeros((3, 256), np.int64)
+        for species in range(len(self.species)):
+            pixels = self._images_of(species).reshape(-1, 3)
+            counts += [np.bincount(channel, minlength=256) for channel in pixels.T]
+        levels = np.arange(256)
+        total = counts.sum(1)
+        return np.sqrt(counts @ levels**2 / total - (counts @ levels / total) ** 2)
+
+    def _images_of(self, species: int) -> np.ndarray:
+        return self.images[(self.labels == species) & ~self.fixed_test]

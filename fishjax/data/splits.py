@@ -19,7 +19,13 @@ Groups = list[np.ndarray]
 """What may still be drawn of one species: the images of each group, all in the seed's order."""
 
 
-def split(dataset: Dataset, train_size: int, val_size: int, seed: int) -> Split:
+def split(
+    dataset: Dataset,
+    train_size: int,
+    val_size: int,
+    seed: int,
+    wanted: np.ndarray | None = None,
+) -> Split:
     """Draws `seed`'s split: a pure function of labels, groups, fixed test, sizes and seed.
 
     - test `[test]`, ascending: the source's own where it has one, else a quarter of each species'
@@ -27,7 +33,8 @@ def split(dataset: Dataset, train_size: int, val_size: int, seed: int) -> Split:
     - val `[val_size]`, ascending: one image of each species that has a group to spare, then by the
       species' frequencies. It does not depend on `train_size`.
     - train `[train_size]`: one image of each species, then by the species' frequencies, so that
-      every prefix is stratified, and balanced where the species are.
+      every prefix is stratified, and balanced where the species are. Frequencies `wanted`
+      `[species]`, in any unit, take the place of the source's own.
 
     All sizes are the same for every seed. No group stands in two of the three: test and val take
     whole groups in the order drawn, and where the last holds more than is still wanted, its surplus
@@ -38,8 +45,8 @@ def split(dataset: Dataset, train_size: int, val_size: int, seed: int) -> Split:
     leave too little, with a size that would do for every seed.
     """
     own = np.flatnonzero(dataset.fixed_test)
-    order = _noise(seed, 0, len(dataset.labels))
-    pool = _pool(dataset, order, _noise(seed, 1, len(dataset.labels)))
+    order = words(seed, 0, len(dataset.labels))
+    pool = _pool(dataset, order, words(seed, 1, len(dataset.labels)))
     _check_species(dataset, pool, train_size, needed=1 if len(own) else 2)
     quotas = np.array([0 if len(own) else _quarter(groups) for groups in pool])
     test, left = _draw(pool, quotas, leave=2)
@@ -49,7 +56,7 @@ def split(dataset: Dataset, train_size: int, val_size: int, seed: int) -> Split:
     spare = np.array([_reach(groups, leave=1) for groups in left])
     if spare.sum() < val_size:
         raise _too_large("val_size", val_size, spare.sum(), room.val_size(train_size), seed)
-    due = np.repeat(np.arange(len(pool)), spare)[_stratified(spare, frequency)[:val_size]]
+    due = np.repeat(np.arange(len(pool)), spare)[stratified(spare, frequency)[:val_size]]
     val, left = _draw(left, np.bincount(due, minlength=len(pool)), leave=1)
 
     rest = np.concatenate([images for groups in left for images in groups])
@@ -57,13 +64,19 @@ def split(dataset: Dataset, train_size: int, val_size: int, seed: int) -> Split:
         raise _too_large("train_size", train_size, len(rest), room.train_size(val_size), seed)
     rest = rest[np.lexsort((order[rest], dataset.labels[rest]))]
     there = np.bincount(dataset.labels[rest], minlength=len(pool))
-    train = rest[_stratified(there, frequency)[:train_size]]
+    if wanted is None:
+        train = rest[stratified(there, frequency)[:train_size]]
+    else:
+        train = rest[_as_wanted(there, wanted, train_size, dataset, seed)]
     parts = train, np.sort(val), np.sort(np.concatenate([own, test]))
     return Split(*(part.astype(np.int32) for part in parts))
 
 
-def _noise(seed: int, purpose: int, count: int) -> np.ndarray:
-    """uint64 `[count]`: raw Philox words, which no version of NumPy changes."""
+def words(seed: int, purpose: int, count: int) -> np.ndarray:
+    """uint64 `[count]`: raw Philox words, which no version of NumPy changes.
+
+    Purposes 0 and 1 draw the split, those from 2 on what `corruptions` needs.
+    """
     return np.random.Philox(np.random.SeedSequence(seed, spawn_key=(purpose,))).random_raw(count)
 
 
@@ -145,7 +158,28 @@ def _sizes(groups: Groups) -> np.ndarray:
     return np.array([len(images) for images in groups], np.int64)
 
 
-def _stratified(counts: np.ndarray, frequency: np.ndarray) -> np.ndarray:
+def _as_wanted(
+    there: np.ndarray, wanted: np.ndarray, train_size: int, dataset: Dataset, seed: int
+) -> np.ndarray:
+    """`train_size` places in a list sorted by species, at frequencies that are met or refused.
+
+    Each species is dealt one image more than are `there`: the first such ends what would do.
+    """
+    order = stratified(there + 1, wanted)
+    beyond = np.isin(order, np.cumsum(there + 1) - 1)
+    would = int(np.argmax(beyond))
+    if train_size > would:
+        scarce = np.repeat(np.arange(len(there)), there + 1)[order[would]]
+        raise DataError(
+            f"data.train_size={train_size} with this data.imbalance needs more than the "
+            f"{there[scarce]} images of {dataset.species[scarce]} that remain for it at seed "
+            f"{seed}; --set data.train_size={would} would do there"
+        )
+    taken = order[:train_size]
+    return taken - np.repeat(np.arange(len(there)), there + 1)[taken]
+
+
+def stratified(counts: np.ndarray, frequency: np.ndarray) -> np.ndarray:
     """An order of `counts[species]` images, given as places in a list sorted by species.
 
     Every species' first comes first; its n-th (from 0) falls due at (n + 1/2) / frequency.

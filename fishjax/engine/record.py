@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from fishjax.evaluate import KILLED_SHARES, Evaluation, Examination
+from fishjax.further import is_due
+from fishjax.measure.activations import BINS
 from fishjax.measure.scores import Scores
-from fishjax.nn.models import Model
+from fishjax.nn.model import Model
 from fishjax.results import COLUMNS
 from fishjax.setup import Setup
 from fishjax.train import Trace
@@ -47,7 +49,12 @@ class Record:
 
     def metrics(self, run: int) -> pa.Table:
         """Every number of a run, one to a row: see `results.COLUMNS`."""
-        blocks = [*self._traced(run), *self._evaluated(run), *self._examined(run)]
+        blocks = [
+            *self._traced(run),
+            *self._evaluated(run),
+            *self._examined(run),
+            *self._further(run),
+        ]
         columns = [np.concatenate(column) for column in zip(*map(_rows, blocks), strict=True)]
         step, metric, dim, part, value = columns
         epoch = step / self.setup.steps_per_epoch
@@ -78,6 +85,8 @@ class Record:
         for name in watched[0].units:
             chunks = [seen.units[name] for seen in watched]
             yield self._series(run, name, "layer", self.model.hidden, chunks)
+        for name in watched[0].steps:
+            yield self._series(run, name, "", [""], [seen.steps[name] for seen in watched])
 
     def _series(
         self, run: int, name: str, dim: str, parts: Sequence[str], chunks: Sequence[Any]
@@ -117,6 +126,28 @@ class Record:
         yield last, "dormant_share", "layer", self.model.hidden, dormant
         yield last, "blocked_gradient", "share", shares, blocked
         yield last, "blocking_slope", "", [""], slope
+
+    def _further(self, run: int) -> Iterator[_Block]:
+        """The further measures at the epochs that took them; a histogram is a metric per layer."""
+        assert self.examination is not None
+        watch, epochs = self.setup.watch, self.setup.optim.epochs
+        due = [
+            (chunk * watch.every, evaluation.further)
+            for chunk, evaluation in enumerate(self.evaluations)
+            if evaluation.further and is_due(watch, epochs, chunk * watch.every)
+        ]
+        read = [*due, (epochs, self.examination.further)]
+        stamps = np.asarray([epoch for epoch, _ in read]) * self.setup.steps_per_epoch
+        for name in self.examination.further:
+            values = np.stack([np.asarray(readings[name])[run] for _, readings in read])
+            if values.ndim == 1:
+                yield stamps, name, "", [""], values[:, None]
+            elif values.ndim == 2:
+                yield stamps, name, "layer", self.model.hidden, values
+            else:
+                bins = [f"{edge:g}" for edge in BINS]
+                for i, layer in enumerate(self.model.hidden):
+                    yield stamps, f"{name}_{layer}", "bin", bins, values[:, i]
 
 
 def _rows(block: _Block) -> tuple[np.ndarray, ...]:

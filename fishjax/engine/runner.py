@@ -8,11 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pyarrow as pa
 
-from fishjax.data.dataset import Dataset
+from fishjax.data.corruptions import Part, view_digest
+from fishjax.data.pool import Pool
 from fishjax.engine.checkpoints import Saver
 from fishjax.engine.devices import replicate
-from fishjax.engine.packs import Pack, slots
+from fishjax.engine.packs import Pack, ask_of, slots
 from fishjax.engine.program import Program, RunMapping, Shared, Slots
 from fishjax.engine.record import Record
 from fishjax.nn.models import build
@@ -34,19 +36,19 @@ class Usage:
 
 
 class Runner:
-    """Turns cells into committed folders; keeps compiled programs from pack to pack."""
+    """Turns cells into committed folders; keeps compiled programs from pack to pack.
 
-    def __init__(
-        self, dataset: Dataset, sweep: SweepFolder, mapping: RunMapping, width: int
-    ) -> None:
+    Every cell's data must be in the pool, whose size is part of the compiled programs.
+    """
+
+    def __init__(self, pool: Pool, sweep: SweepFolder, mapping: RunMapping, width: int) -> None:
         self.usage = Usage()
-        self._dataset, self._sweep = dataset, sweep
+        self._pool, self._sweep = pool, sweep
+        self._dataset, self._source = pool.dataset, pool.dataset.digest()
         self._mapping: RunMapping = mapping
         self._programs: dict[Setup, Program] = {}
         self._saver = Saver()
-        self._shared = replicate(
-            Shared(jnp.asarray(dataset.images), jnp.asarray(dataset.labels)), width
-        )
+        self._shared = replicate(Shared(jnp.asarray(pool.images), jnp.asarray(pool.labels)), width)
 
     def run(self, packs: Iterable[Pack], tick: Tick) -> None:
         """Runs every cell of `packs`; `tick` is told of run-steps as they are done."""
@@ -67,9 +69,10 @@ class Runner:
         folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
         for folder, cell in zip(folders, pack.cells, strict=True):
             about = {"arm": cell.arm, "seed": cell.seed, "species": self._dataset.species}
-            folder.start({**about, "config": to_dict(cell.config)})
+            shown = {"data_hash": view_digest(self._source, *ask_of(cell))}
+            folder.start({**about, **shown, "config": to_dict(cell.config)})
         record = Record(pack.setup, build(pack.setup), self._dataset.species)
-        runs = slots(self._dataset, pack)
+        runs = slots(self._pool, pack)
         state = self._train(program, pack, runs, record, tick)
         self._commit(pack, runs, record, jax.device_get(state))
 
@@ -97,7 +100,7 @@ class Runner:
             self._sweep.cell(cell.folder).log(record.line(run))
 
     def _commit(self, pack: Pack, runs: Slots, record: Record, state: State) -> None:
-        test, mean, deviation = (np.asarray(x) for x in (runs.test, runs.mean, runs.deviation))
+        mean, deviation = np.asarray(runs.mean), np.asarray(runs.deviation)
         folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
         for run, folder in enumerate(folders):
             network = jax.tree.map(lambda leaf, run=run: leaf[run], state.variables)
@@ -109,11 +112,20 @@ class Runner:
             }
             self._saver.save(folder.params, tree)
         self._saver.wait()
-        for run, folder in enumerate(folders):
+        for run, (folder, cell) in enumerate(zip(folders, pack.cells, strict=True)):
+            shown, truth = self._pool.views[ask_of(cell)], self._dataset.labels
             tables = {
                 "metrics": record.metrics(run),
-                "predictions": record.predictions(run, test[run], self._dataset.labels),
+                "predictions": record.predictions(run, shown.test.example, truth),
             }
+            if cell.config.data.label_noise:
+                tables["labels"] = _labels(shown.train, truth)
             bad = int(state.bad_step[run])
             status = "done" if bad < 0 else "diverged"
             folder.commit(tables, {"status": status, "diverged_step": bad})
+
+
+def _labels(train: Part, truth: np.ndarray) -> pa.Table:
+    """Of every training image its index in the source, the label it was given, and the true one."""
+    columns = {"example": train.example, "label": train.label, "clean": truth[train.example]}
+    return pa.table(columns)

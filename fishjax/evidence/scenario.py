@@ -1,5 +1,7 @@
 """Whether a study shows the failure that the seed document describes."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,22 @@ def reproduce(scenario: Scenario, results: xr.Dataset) -> dict[str, Any]:
 def declared(scenario: Scenario) -> dict[str, Any]:
     """Each target as it was declared, by name."""
     return {target.name: _declared(target) for target in scenario.targets}
+
+
+def margin(scenario: Scenario, measured: Mapping[str, Any]) -> float:
+    """How far the target that is met most narrowly is from its bound, in deviations over seeds.
+
+    Negative where a target is missed, infinite where the seeds do not differ and all are met.
+    """
+    return min(_margin(target, measured[target.name]) for target in scenario.targets)
+
+
+def _margin(target: Target, figure: Mapping[str, Any]) -> float:
+    mean, deviation = figure["mean"], figure["sd"]
+    if mean is None:
+        return -math.inf
+    inside = min(mean - target.low, target.high - mean)
+    return inside / deviation if deviation else math.copysign(math.inf, inside)
 
 
 def _measure(target: Target, results: xr.Dataset) -> dict[str, Any]:

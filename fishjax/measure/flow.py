@@ -46,5 +46,16 @@ def along_depth(flow: jax.Array) -> dict[str, jax.Array]:
     return {"flow_ratio": flow[0] / flow[-1], "flow_slope": slope}
 
 
+def cosine(a: Any, b: Any) -> jax.Array:
+    """The cosine between two trees of arrays taken as vectors; NaN where one of them is 0."""
+    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    product = sum(jnp.vdot(x, y) for x, y in pairs)
+    return product / (_size(a) * _size(b))
+
+
+def _size(tree: Any) -> jax.Array:
+    return jnp.sqrt(sum(jnp.vdot(x, x) for x in jax.tree.leaves(tree)))
+
+
 def _norms(tree: Mapping[str, Any], layers: tuple[str, ...]) -> jax.Array:
     return jnp.stack([jnp.sqrt(jnp.sum(jnp.square(tree[layer]["kernel"]))) for layer in layers])

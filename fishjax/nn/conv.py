@@ -3,7 +3,8 @@
 Inside a `lax.scan`, XLA on the CPU canonicalises no layouts, so the backward convolutions that
 automatic differentiation makes fall to its unoptimised kernel, 30 to 100 times slower (jax#12868).
 Here AD never sees the primitive: all three convolutions are spelled in the one layout that every
-backend has a fast kernel for.
+backend has a fast kernel for. The gradients are such convolutions again, so that this holds for
+derivatives of every order.
 """
 
 import functools
@@ -68,7 +69,7 @@ def _input_gradient(g: jax.Array, w: jax.Array, shape: tuple, pads: tuple) -> ja
         before = kernel - 1 - low
         around.append((before, size + kernel - 1 - grad - before))
     flipped = jnp.flip(w, (0, 1)).swapaxes(2, 3)
-    return lax.conv_general_dilated(g, flipped, (1, 1), around, dimension_numbers=_LAYOUT)
+    return _conv(g, flipped, 1, tuple(around))
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, shape: tuple, pads: tuple) -> jax.Array:
@@ -80,5 +81,4 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, shape: tuple, pads: tuple) -> j
         around.append((low, grad + kernel - 1 - size - low))
     images = x.transpose(3, 1, 2, 0)
     filters = g.transpose(1, 2, 0, 3)
-    gradient = lax.conv_general_dilated(images, filters, (1, 1), around, dimension_numbers=_LAYOUT)
-    return gradient.transpose(1, 2, 0, 3)
+    return _conv(images, filters, 1, tuple(around)).transpose(1, 2, 0, 3)

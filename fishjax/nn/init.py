@@ -1,37 +1,106 @@
-"""Initial weights: unit normals scaled to a distribution whose kind and gain are traced."""
+"""Initial weights: unit normals made into a distribution whose kind and gain are traced."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from fishjax.sections import Model
 from fishjax.setup import Hyper, choices
 
-PLAIN_DEVIATION = 0.01
-_KINDS = choices(Model, "init")
+SMALL = 0.01
 
 
 def rescale(params: Mapping[str, Mapping[str, jax.Array]], hyper: Hyper, biased: set[str]) -> dict:
-    """Gives unit-normal kernels the deviation of `hyper.init` and the layers `biased` their bias.
-
-    he: sqrt(2 / fan_in) (He et al. 2015, eq. 10). normal: 0.01 (Krizhevsky et al. 2012).
-    Both are multiplied by `hyper.init_gain`.
-    """
+    """Makes unit-normal kernels `hyper.init`, and adds the layers `biased` their bias shift."""
     scaled = {}
     for layer, leaves in params.items():
         scaled[layer] = dict(leaves)
         if "kernel" in leaves:
-            scaled[layer]["kernel"] = leaves["kernel"] * deviation(leaves["kernel"].shape, hyper)
+            scaled[layer]["kernel"] = kernel(leaves["kernel"], hyper)
         if layer in biased:
             scaled[layer]["bias"] = leaves["bias"] + hyper.bias_shift
     return scaled
 
 
-def deviation(shape: tuple[int, ...], hyper: Hyper) -> jax.Array:
-    """The standard deviation of a kernel `[..., in, out]` under a traced initialisation."""
+def kernel(normal: jax.Array, hyper: Hyper) -> jax.Array:
+    """A kernel `[..., in, out]` of the kind `hyper.init`, from independent unit normals.
+
+    Its deviation is `hyper.init_gain` times: he, sqrt(2 / fan_in) (He et al. 2015, eq. 10);
+    glorot, sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 12); lecun, sqrt(1 / fan_in)
+    (LeCun et al. 1998); normal, 0.01 (Krizhevsky et al. 2012). A name that ends in uniform is the
+    uniform distribution of that deviation, the others are normal and not truncated.
+    orthogonal: orthonormal columns of `[fan_in, out]`, or rows where it is wide, uniform over all
+    such (Saxe et al. 2014). constant: 0.01 everywhere.
+
+    The draws are scaled outside the switch, where XLA folds the factor into them: the last digits
+    of normal kernels do not depend on the other kinds.
+    """
+    kind = jnp.asarray(hyper.init, jnp.int32)
+    rules = _deviations(normal.shape)
+    deviation = jnp.asarray([rules[rule] for _, rule in _KINDS], jnp.float32)[kind]
+    shape = jnp.asarray([_SHAPES.index(shape) for shape, _ in _KINDS])[kind]
+    factor = hyper.init_gain * deviation
+    return jnp.where(shape == 0, normal * factor, lax.switch(shape, _SHAPES, normal) * factor)
+
+
+def _normal(draw: jax.Array) -> jax.Array:
+    return draw
+
+
+def _uniform(draw: jax.Array) -> jax.Array:
+    """Uniform with unit deviation, by the distribution function of the normal."""
+    return math.sqrt(3.0) * lax.erf(draw / math.sqrt(2.0))
+
+
+def _orthogonal(draw: jax.Array) -> jax.Array:
+    """Q of the QR decomposition whose R has a positive diagonal, by Gram-Schmidt, each done twice.
+
+    Not `jnp.linalg.qr`: mapped over runs on several CPU devices, its LAPACK calls wait for threads
+    that they themselves hold (jaxlib 0.10).
+    """
+    matrix = draw.reshape(-1, draw.shape[-1])
+    wide = matrix.shape[0] < matrix.shape[1]
+    columns = matrix.T if wide else matrix
+
+    def add(k: jax.Array, q: jax.Array) -> jax.Array:
+        v = lax.dynamic_slice_in_dim(columns, k, 1, 1)
+        for _ in range(2):
+            v = v - q @ (q.T @ v)
+        return lax.dynamic_update_slice_in_dim(q, v / jnp.linalg.norm(v), k, 1)
+
+    q = lax.fori_loop(0, columns.shape[1], add, jnp.zeros_like(columns))
+    return (q.T if wide else q).reshape(draw.shape)
+
+
+def _constant(draw: jax.Array) -> jax.Array:
+    return jnp.ones_like(draw)
+
+
+_SHAPES: tuple[Callable[[jax.Array], jax.Array], ...] = (_normal, _uniform, _orthogonal, _constant)
+_DISTRIBUTIONS: Mapping[str, tuple[Callable[[jax.Array], jax.Array], str]] = {
+    "he": (_normal, "he"),
+    "normal": (_normal, "small"),
+    "he_uniform": (_uniform, "he"),
+    "glorot": (_normal, "glorot"),
+    "glorot_uniform": (_uniform, "glorot"),
+    "lecun": (_normal, "lecun"),
+    "lecun_uniform": (_uniform, "lecun"),
+    "orthogonal": (_orthogonal, "one"),
+    "constant": (_constant, "small"),
+}
+_KINDS = [_DISTRIBUTIONS[kind] for kind in choices(Model, "init")]
+
+
+def _deviations(shape: tuple[int, ...]) -> dict[str, float]:
     fan_in = math.prod(shape[:-1])
-    by_kind = {"he": math.sqrt(2.0 / fan_in), "normal": PLAIN_DEVIATION}
-    table = jnp.asarray([by_kind[kind] for kind in _KINDS[:2]], jnp.float32)
-    return hyper.init_gain * table[jnp.asarray(hyper.init, jnp.int32)]
+    fan_out = math.prod(shape[:-2]) * shape[-1]
+    return {
+        "he": math.sqrt(2.0 / fan_in),
+        "glorot": math.sqrt(2.0 / (fan_in + fan_out)),
+        "lecun": math.sqrt(1.0 / fan_in),
+        "small": SMALL,
+        "one": 1.0,
+    }

@@ -1,4 +1,4 @@
-"""The layers a plain CNN is made of, each cheap inside a scan and mapped over runs."""
+"""The layers a CNN is made of, each cheap inside a scan and mapped over runs."""
 
 import flax.linen as nn
 import jax
@@ -8,15 +8,17 @@ from fishjax.nn.conv import conv2d
 
 
 class Conv(nn.Module):
-    """A 3x3 convolution, stride 1, SAME; its kernel is drawn with unit deviation."""
+    """A square convolution, SAME; its kernel is drawn with unit deviation."""
 
     channels: int
     use_bias: bool
+    size: int = 3
+    stride: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (3, 3, x.shape[-1], self.channels)
-        y = conv2d(x, self.param("kernel", nn.initializers.normal(1.0), shape))
+        shape = (self.size, self.size, x.shape[-1], self.channels)
+        y = conv2d(x, self.param("kernel", nn.initializers.normal(1.0), shape), self.stride)
         return _add_bias(self, y, self.channels) if self.use_bias else y
 
 
@@ -24,17 +26,13 @@ class Dense(nn.Module):
     """An affine map of the last axis; its kernel is drawn with unit deviation."""
 
     units: int
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (x.shape[-1], self.units)
         y = x @ self.param("kernel", nn.initializers.normal(1.0), shape)
-        return _add_bias(self, y, self.units)
-
-
-def leaky_relu(x: jax.Array, slope: jax.Array | float) -> jax.Array:
-    """`x` where positive, `slope * x` elsewhere; slope 0 is ReLU, with gradient 0 at 0."""
-    return jnp.where(x > 0, x, slope * x)
+        return _add_bias(self, y, self.units) if self.use_bias else y
 
 
 def max_pool(x: jax.Array) -> jax.Array:

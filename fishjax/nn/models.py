@@ -1,67 +1,31 @@
-"""Plain CNNs behind `Model(init, apply)`: pure functions with named taps."""
+"""Small CNNs behind `Model(init, apply)`: what `sections.Model` says, with named taps."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from fishjax import sections
+from fishjax.nn import own
+from fishjax.nn.activations import ACTIVATIONS
 from fishjax.nn.init import rescale
-from fishjax.nn.layers import Conv, Dense, dropout, leaky_relu, max_pool
+from fishjax.nn.layers import Conv, Dense, dropout, max_pool
+from fishjax.nn.model import Model, Output, Probe, Variables
+from fishjax.nn.norms import norm
 from fishjax.setup import Hyper, Setup
 
-Taps = Mapping[str, jax.Array]
 
+class CNN(nn.Module):
+    """Convolutions, a head, hidden dense layers, logits.
 
-class Variables(NamedTuple):
-    """What a network holds: trained parameters, and running statistics of its norms."""
-
-    params: Mapping[str, Any]
-    stats: Mapping[str, Any]
-
-
-class Output(NamedTuple):
-    """logits `[batch, class]`; taps: activations `[batch, ..., unit]` by hidden layer."""
-
-    logits: jax.Array
-    taps: Taps
-    stats: Mapping[str, Any]
-
-
-class Probe(NamedTuple):
-    """Interventions on hidden layers, for measures that need one.
-
-    nudge: added to the pre-activation; mask: multiplied into the activation.
+    A layer is an affine map, its norm and its activation, in the order of `norm_place`; the logits
+    have no activation. `residual`: a first convolution, then pairs of them, each
+    `act(norm(conv(act(norm(conv(x))))) + skip(x))` (He et al. 2016). A max-pool comes last.
     """
 
-    nudge: Taps = MappingProxyType({})
-    mask: Taps = MappingProxyType({})
-
-
-class Model(NamedTuple):
-    """A network as pure functions.
-
-    init(key, hyper) -> Variables.
-    apply(variables, images, hyper, *, train, key=None, probe=Probe()) -> Output, where images are
-    float `[batch, height, width, 3]`, `train` is static, and `key` is needed to drop units.
-    layers: every layer with a kernel, input first; hidden: those with an activation.
-    units: units of each hidden layer.
-    """
-
-    init: Callable[..., Variables]
-    apply: Callable[..., Output]
-    layers: tuple[str, ...]
-    hidden: tuple[str, ...]
-    units: tuple[int, ...]
-
-
-class PlainCNN(nn.Module):
-    """Conv, norm, activation, pool, repeated; global average pool; dense layers; linear head."""
-
-    setup_: sections.Model
+    model: sections.Model
     classes: int
     image_size: int
 
@@ -69,39 +33,82 @@ class PlainCNN(nn.Module):
     def __call__(
         self, x: jax.Array, hyper: Hyper, train: bool, key: jax.Array | None, probe: Probe
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        taps: dict[str, jax.Array] = {}
-
-        def activate(name: str, pre: jax.Array) -> jax.Array:
-            if name in probe.nudge:
-                pre = pre + probe.nudge[name]
-            h = leaky_relu(pre, hyper.slope)
-            taps[name] = h
-            return h * _along_units(probe.mask[name], h) if name in probe.mask else h
-
-        for i, channels in enumerate(self.setup_.channels):
-            normed = i in self.setup_.normed
-            x = Conv(channels, use_bias=not normed, name=f"conv{i}")(x)
-            if normed:
-                x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name=f"norm{i}")(x)
-            x = activate(f"conv{i}", x)
-            if i in self.setup_.halved_after(self.image_size):
-                x = max_pool(x)
-        x = jnp.mean(x, axis=(1, 2))
-        for i, units in enumerate(self.setup_.dense):
-            x = activate(f"dense{i}", Dense(units, name=f"dense{i}")(x))
+        model, walk = self.model, _Walk(self.model, hyper, train, probe)
+        halved = set(model.halved_after(self.image_size))
+        strided, pooled = (halved, set()) if model.downsample == "stride" else (set(), halved)
+        entrance = x
+        for i, channels in enumerate(model.channels):
+            entrance = x if i % 2 else entrance
+            stride = 2 if i in strided else 1
+            conv = Conv(channels, _has_bias(model, i), stride=stride, name=f"conv{i}")
+            pre = walk.before(f"norm{i}", i, conv(x))
+            if model.block == "residual" and i and i % 2 == 0:
+                halvings = {i - 1, i} & strided | {i - 1} & pooled
+                pre = pre + walk.skip(i, entrance, pre.shape, 2 ** len(halvings))
+            x = walk.activate(f"conv{i}", i, pre)
+            x = max_pool(x) if i in pooled else x
+        x = jnp.mean(x, axis=(1, 2)) if model.head == "global" else x.reshape(len(x), -1)
+        for i, units in enumerate(model.dense):
+            layer = model.depth + i
+            y = Dense(units, _has_bias(model, layer), name=f"dense{i}")(x)
+            x = walk.activate(f"dense{i}", layer, walk.before(f"norm{layer}", layer, y))
             if train and key is not None:
                 x = dropout(x, hyper.dropout, jax.random.fold_in(key, i))
-        return Dense(self.classes, name="head")(x), taps
+        last = model.layer_count - 1
+        logits = Dense(self.classes, _has_bias(model, last), name="head")(x)
+        return walk.before(f"norm{last}", last, logits), walk.taps
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """What a minibatch meets beside the affine maps on its way through a network."""
+
+    model: sections.Model
+    hyper: Hyper
+    train: bool
+    probe: Probe
+    taps: dict[str, jax.Array] = field(default_factory=dict)
+
+    def before(self, name: str, layer: int, x: jax.Array) -> jax.Array:
+        """The norm of `layer`, where that stands before the activation."""
+        return self._norm(name, x) if _norm_place(self.model, layer) == "before" else x
+
+    def activate(self, name: str, layer: int, pre: jax.Array) -> jax.Array:
+        """The activation of `layer`, tapped, and its norm where that stands after it."""
+        if name in self.probe.nudge:
+            pre = pre + self.probe.nudge[name]
+        h = self.taps[name] = ACTIVATIONS[self.model.activation](pre, self.hyper.slope)
+        if name in self.probe.mask:
+            h = h * _along_units(self.probe.mask[name], h)
+        return self._norm(f"norm{layer}", h) if _norm_place(self.model, layer) == "after" else h
+
+    def skip(self, layer: int, x: jax.Array, shape: tuple[int, ...], stride: int) -> jax.Array:
+        """`x` past the pair that ends at `layer`; where its shape changes by a strided 1x1
+        convolution without a bias, normed like that layer (option B of He et al. 2016).
+
+        What the pair's max-pool crops is cropped first.
+        """
+        if x.shape == shape:
+            return x
+        x = x[:, : shape[1] * stride, : shape[2] * stride]
+        conv = Conv(shape[3], use_bias=False, size=1, stride=stride, name=f"skip{layer}")
+        return self.before(f"skip{layer}_norm", layer, conv(x))
+
+    def _norm(self, name: str, x: jax.Array) -> jax.Array:
+        return norm(self.model, x.shape[-1], name)(x, self.hyper.norm_momentum, self.train)
 
 
 def build(setup: Setup) -> Model:
-    """The network of a setup for uint8-range images of `setup.data.image_size`."""
-    net = PlainCNN(setup.model, setup.classes, setup.data.image_size)
-    convs = tuple(f"conv{i}" for i in range(setup.model.depth))
-    hidden = convs + tuple(f"dense{i}" for i in range(len(setup.model.dense)))
-    norms = {f"conv{i}": f"norm{i}" for i in setup.model.normed}
-    biased = {norms.get(layer, layer) for layer in hidden}
-    size = setup.data.image_size
+    """The network of a setup for images of `setup.data.image_size`; see `own` for one's own."""
+    if setup.model.own:
+        return own.adapt(setup)
+    model, size = setup.model, setup.data.image_size
+    net = CNN(model, setup.classes, size)
+    convs = tuple(f"conv{i}" for i in range(model.depth))
+    hidden = convs + tuple(f"dense{i}" for i in range(len(model.dense)))
+    biased = {
+        name if _has_bias(model, layer) else f"norm{layer}" for layer, name in enumerate(hidden)
+    }
 
     def init(key: jax.Array, hyper: Hyper) -> Variables:
         images = jnp.zeros((1, size, size, 3))
@@ -123,7 +130,19 @@ def build(setup: Setup) -> Model:
         (logits, taps), new = result
         return Output(logits, taps, new.get("batch_stats", variables.stats))
 
-    return Model(init, apply, (*hidden, "head"), hidden, setup.model.channels + setup.model.dense)
+    return Model(init, apply, (*hidden, "head"), hidden, model.channels + model.dense)
+
+
+def _norm_place(model: sections.Model, layer: int) -> str:
+    """Where the norm of a layer stands: `before` or `after` its activation; empty where none."""
+    if layer not in model.normed:
+        return ""
+    return "before" if layer == model.layer_count - 1 else model.norm_place
+
+
+def _has_bias(model: sections.Model, layer: int) -> bool:
+    """False where a norm follows at once, whose own bias takes its place."""
+    return _norm_place(model, layer) != "before"
 
 
 def _along_units(mask: jax.Array, h: jax.Array) -> jax.Array:

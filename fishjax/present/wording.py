@@ -13,12 +13,16 @@ MINUS = "\N{MINUS SIGN}"
 INFINITY = "\N{INFINITY}"
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 WORDS = {"train": "training", "val": "validation", "auc": "AUC"}
-FRACTIONS = {"accuracy", "share", "revival"}
+FRACTIONS = {"accuracy", "share", "revival", "histogram"}
 THOUSANDTHS = {"auc", "loss"}
 UNITS = {
     "blocked_gradient": "doublings",
     "blocking_slope": "doublings",
     "flow_slope": "decades per layer",
+    "noise_scale": "images",
+    "effective_rank": "directions",
+    "update_cosine": "",
+    "sharpness_ratio": "",
 }
 
 Interval = list[float | None] | tuple[float | None, float | None] | None

@@ -1,0 +1,51 @@
+"""A network as pure functions: `Model(init, apply)`, and what goes into and comes out of it."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+
+Taps = Mapping[str, jax.Array]
+
+
+class Variables(NamedTuple):
+    """What a network holds: trained parameters, and running statistics of its norms."""
+
+    params: Mapping[str, Any]
+    stats: Mapping[str, Any]
+
+
+class Output(NamedTuple):
+    """logits `[batch, class]`; taps: activations `[batch, ..., unit]` by hidden layer."""
+
+    logits: jax.Array
+    taps: Taps
+    stats: Mapping[str, Any]
+
+
+class Probe(NamedTuple):
+    """Interventions on hidden layers, for measures that need one.
+
+    nudge: added to the pre-activation; mask: multiplied into the activation.
+    """
+
+    nudge: Taps = MappingProxyType({})
+    mask: Taps = MappingProxyType({})
+
+
+class Model(NamedTuple):
+    """A network as pure functions.
+
+    init(key, hyper) -> Variables.
+    apply(variables, images, hyper, *, train, key=None, probe=Probe()) -> Output, where images are
+    float `[batch, height, width, 3]`, `train` is static, and `key` is needed to drop units.
+    layers: every layer with a kernel, input first; hidden: those with an activation.
+    units: units of each hidden layer.
+    """
+
+    init: Callable[..., Variables]
+    apply: Callable[..., Output]
+    layers: tuple[str, ...]
+    hidden: tuple[str, ...]
+    units: tuple[int, ...]

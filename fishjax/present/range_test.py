@@ -1,0 +1,87 @@
+"""A learning-rate range test as a table and a figure."""
+
+import io
+import pathlib
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fishjax.evidence.range_test import RangeTest
+from fishjax.present.figures import COLOURS, DASHES, style
+from fishjax.present.table import Column, Number, Table
+from fishjax.present.wording import Quantity, plain
+from fishjax.store import write_atomically
+
+RATE = Quantity("rate")
+SEED_COLOUR = "#b0b0b0"
+CAPTION = (
+    "Training loss while the learning rate rises (running mean, until four times its best): "
+    "median over seeds, the seeds thin. Dashed: the rate each rule suggests, median over seeds; "
+    "the band reaches from the lowest to the highest seed."
+)
+
+
+def rates_table(test: RangeTest, subject: str) -> Table:
+    """A row per rule: the rate it suggests, median over seeds with the lowest and highest."""
+    columns = (
+        Column("rule", "rule"),
+        Column("rate", "suggested rate", estimate=True),
+        Column("seeds", "seeds"),
+    )
+    rows = tuple((rule, _number(rates), len(rates)) for rule, rates in _found(test).items())
+    caption = f"Learning rates for {subject}, by a range test: median over seeds [lowest, highest]."
+    return Table("rates", caption, columns, rows)
+
+
+def loss_curve(test: RangeTest) -> Figure:
+    """Smoothed loss over rate: the median of the seeds, each seed, and the rates suggested."""
+    figure = Figure(figsize=(4.2, 3.0), layout="constrained")
+    axes = figure.subplots()
+    curves = test.smoothed
+    for curve in curves:
+        axes.plot(test.rates, curve, color=SEED_COLOUR, linewidth=0.6)
+    whole = np.median(np.where(np.isnan(curves), np.inf, curves), axis=0)
+    median = np.where(np.isfinite(whole), whole, np.nan)
+    axes.plot(
+        test.rates, median, color="black", linewidth=1.4, label=f"median of {len(curves)} seeds"
+    )
+    looks = zip(COLOURS, DASHES[1:], strict=False)
+    for (rule, rates), (colour, dashes) in zip(_found(test).items(), looks, strict=False):
+        number = _number(rates)
+        label = f"{rule}: {RATE.estimate(number.value, number.interval)}"
+        axes.axvspan(*number.interval, color=colour, alpha=0.12, linewidth=0)
+        axes.axvline(number.value, color=colour, linewidth=1.2, dashes=dashes, label=label)
+    axes.set_xscale("log")
+    axes.set_xlim(test.rates[0], test.rates[-1])
+    axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss (running mean)")
+    figure.legend(loc="outside lower center", ncols=1, handlelength=4)
+    return figure
+
+
+def write_curve(test: RangeTest, subject: str, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Writes the figure as `folder/loss_curve.{svg,pdf}`; equal tests give equal bytes."""
+    title = plain(f"range test: {subject}")
+    metadata = {
+        "svg": {"Title": title, "Description": CAPTION, "Date": None},
+        "pdf": {"Title": title, "Subject": CAPTION, "CreationDate": None},
+    }
+    with style():
+        figure, written = loss_curve(test), []
+        for kind, about in metadata.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, metadata=about)
+            written.append(folder / f"loss_curve.{kind}")
+            write_atomically(written[-1], buffer.getvalue())
+    return written
+
+
+def _found(test: RangeTest) -> dict[str, np.ndarray]:
+    """What each rule that says anything suggests, seeds without a suggestion left out."""
+    kept = {rule: rates[np.isfinite(rates)] for rule, rates in test.suggestions().items()}
+    return {rule: rates for rule, rates in kept.items() if len(rates)}
+
+
+def _number(rates: np.ndarray) -> Number:
+    return Number(float(np.median(rates)), RATE, (float(rates.min()), float(rates.max())))
