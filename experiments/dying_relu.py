@@ -1,21 +1,25 @@
 """Why does a ReLU network stop gaining although its rate was tuned? (scenario S3, claims 3.1-3.4)
 
-    python -m experiments.dying_relu                          # reef, seeds 16 to 23
+    python -m experiments.dying_relu                          # reef, seeds 24 to 31
     python -m experiments.dying_relu --data f4k:PATH          # photographs, split by trajectory
 
-A small ReLU network starts with its weights drawn too wide, by GAIN; its twin starts with He's. The
-rate of each is the best of six (smoke: two, paper: eight) on seeds of their own.
+A small ReLU network starts with its hidden biases shifted down and its weights decay, the biases do
+not: units whose weights shrink below their bias fall silent and get no gradient back. Its twin
+starts at 0 and does not decay. The rate of each is the best of six (smoke: two, paper: eight) on
+seeds of their own.
 
-Knobs: GAIN was chosen on reef, on tuning seeds, by
+Knobs: decay and shift were chosen on reef, on tuning seeds, by
 
-    python -m experiments.dying_relu --fit                    # SEARCH below; 9 min on two cores
+    python -m experiments.dying_relu --fit                    # SEARCH below, 6 min on two cores
 
-as the first of its settings that meets every target of S3, two of which ask that units die in
-training and are not born dead. 142 settings were tried in all: these 20, 48 in a wider search
-before it (kept with it in experiments/results/dying_relu/), and 74 of a bias shift on drafts of
-reef, which met the figures by units born dead and was dropped. Fitting S3 fixes the contrast of
-3.1 at GAIN, so 3.1 is judged at two settings declared here and never fitted: the healthy start at
-four times its rate, and the same with a bias shift.
+as the one of its 9 settings that meets every target of S3 by the widest margin. Two of the targets
+ask that units die in training and are not born dead, beside the twin. 163 settings were tried in
+all. Before these: 74 of a bias shift on drafts of reef, which met the figures by units born dead;
+48 and 20 with initial weights too wide, of which one (1.5 times) was measured on seeds 16 to 23 and
+missed (2.7 % of units died); 12 of decay on top of it. All but the 74 are kept, with that outcome,
+in experiments/results/dying_relu/. Fitting S3 fixes the contrast of 3.1 there, so 3.1 is judged at
+two settings declared here and never fitted: the healthy start at four times its rate, and half the
+shift at four times that rate.
 """
 
 from fishjax.command import main
@@ -35,7 +39,7 @@ from fishjax.settings import override
 from fishjax.study import Knob, Scale, Search, Study
 from fishjax.sweep import Arm, Tuned, Tuning
 
-GAIN, SHIFT, HOT = 1.5, -0.5, 4.0
+DECAY, SHIFT, HOT = 0.1, -0.75, 4.0
 BASE = override(
     Config(),
     {
@@ -48,8 +52,12 @@ BASE = override(
     },
 )
 
-DYING = {"hyper.lr": Tuned("dying")}
-SHIFTED = {"hyper.bias_shift": SHIFT}
+DYING = {
+    "hyper.weight_decay": DECAY,
+    "hyper.bias_shift": SHIFT,
+    "hyper.lr": Tuned("dying"),
+}
+SHIFTED = {"hyper.bias_shift": SHIFT / 2}
 NORMAL = {"model.init": "normal"}
 COOL_RATE, HOT_RATE = {"hyper.lr": Tuned("healthy")}, {"hyper.lr": Tuned("healthy", times=HOT)}
 ARMS = (
@@ -133,7 +141,7 @@ def stays_dead(part: str, arm: str, *, by_construction: bool = False) -> Claim:
 CLAIMS = (
     stays_dead("as fitted", "dying", by_construction=True),
     stays_dead("high rate", "he hot"),
-    stays_dead("bias shift, high rate", "he shifted hot"),
+    stays_dead("half shift, high rate", "he shifted hot"),
     Claim(
         id="3.2",
         text="dead units block the gradient",
@@ -199,13 +207,13 @@ STUDY = Study(
             },
         ),
         "laptop": Scale(
-            seeds=tuple(range(16, 24)),
+            seeds=tuple(range(24, 32)),
             tuning=Tuning(
                 TUNED, rates=(0.0003, 0.001, 0.003, 0.01, 0.03, 0.1), seeds=(1000, 1001, 1002)
             ),
         ),
         "paper": Scale(
-            seeds=tuple(range(16, 48)),
+            seeds=tuple(range(24, 56)),
             tuning=Tuning(
                 TUNED,
                 rates=(0.0003, 0.001, 0.003, 0.01, 0.02, 0.03, 0.1, 0.3),

@@ -7,7 +7,7 @@ from typing import Any
 
 from fishjax.evidence.plan import Scenario
 from fishjax.evidence.readings import number
-from fishjax.evidence.scenario import declared, margin, reproduce
+from fishjax.evidence.scenario import declared, margins, reproduce
 from fishjax.evidence.tuning import best_rates
 from fishjax.fields import UsageError
 from fishjax.present.search import search_table
@@ -132,20 +132,21 @@ class Fitting:
             "rates": rates,
             "measured": entry["measured"],
             "reproduced": entry["reproduced"],
-            "margin": number(margin(self.scenario, entry["measured"])),
+            "margins": [number(m) for m in margins(self.scenario, entry["measured"])],
         }
 
 
 def _widest(tried: Iterable[Mapping[str, Any]]) -> Setting | None:
-    """Of the settings that meet every target the one with the widest margin; the first of equals.
+    """Of the settings that meet every target the one whose narrowest margin is widest.
 
-    A margin without bound, of seeds that do not differ, is the widest.
+    Of equals the one whose next narrowest is, and the first of those that are equal in all. A
+    margin without bound, of seeds that do not differ, is the widest.
     """
     met = [each for each in tried if each["reproduced"]]
     if not met:
         return None
-    widest = max(met, key=lambda each: math.inf if each["margin"] is None else each["margin"])
-    return widest["setting"]
+    wide = [[math.inf if m is None else m for m in each["margins"]] for each in met]
+    return met[wide.index(max(wide))]["setting"]
 
 
 def _once(name: str, every: Iterable[Cell]) -> Stage:

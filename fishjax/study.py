@@ -37,8 +37,9 @@ class Search:
 
     At each combination every arm of the scenario gets the best of the scale's rates on the scale's
     tuning seeds, and is measured on `seeds`. Of the combinations that meet every target the one to
-    take is that whose narrowest target is met by the most deviations over seeds. earlier: settings
-    tried in searches before this one, so that all of them are counted.
+    take is that whose narrowest target is met by the most deviations over seeds; of equals, whose
+    next narrowest is. earlier: settings tried in searches before this one, so that all of them are
+    counted.
     """
 
     knobs: tuple[Knob, ...]

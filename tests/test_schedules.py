@@ -107,6 +107,17 @@ def test_the_momentum_moves_in_one_cycle_only():
         np.testing.assert_allclose(momentum, expected, rtol=1e-6)
 
 
+def test_a_period_is_over_at_the_step_that_ends_it_however_float32_rounds():
+    """3 steps of 10 to a period of 0.3 epochs: some ends come out below a whole number."""
+    kinds = {"step": 0.5 ** np.arange(40), "sgdr": np.ones(40)}
+    ends = jnp.arange(40) * 3 / 10
+    assert (np.floor(np.asarray(ends / jnp.float32(0.3))) < np.arange(40)).any()
+    for kind, expected in kinds.items():
+        shape = as_arrays(tiny(schedule__kind=kind, schedule__period=0.3)[1]).schedule
+        got = jax.vmap(lambda t, shape=shape: height(shape, t, EPOCHS))(ends)
+        np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
 def test_a_warm_up_that_lasts_the_whole_run_never_divides_by_zero():
     _, hyper = tiny(schedule__kind="cosine")
     for kind in range(len(KINDS)):

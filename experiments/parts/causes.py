@@ -153,15 +153,15 @@ def _imbalance(kind: str, shares: np.ndarray, **more: Any) -> Part:
     settings = {"data.imbalance": kind, "data.imbalance_ratio": 10.0}
     settings |= {f"data.{key}": value for key, value in more.items()}
     check = functools.partial(frequencies, settings, shares)
-    return _cause(f"imbalance, {kind}", "the shares asked, rounded", check, IMAGE / 60, {
-        **settings, **({"data.imbalance": "step"} if kind == "species" else {})
-    })  # fmt: skip
+    name, reference = f"imbalance, {kind}", "the shares asked, rounded"
+    return _cause(name, reference, check, IMAGE / 60, settings)
 
 
 CAUSES: tuple[Part, ...] = (
     _cause("nested train size", "a prefix", nested, 0.0, {}),
     _imbalance("exponential", 10.0 ** (-np.arange(4) / 3)),
     _imbalance("step", np.array([1.0, 1.0, 0.1, 0.1])),
+    _imbalance("species", np.array([1.0, 0.1, 1.0, 1.0]), imbalance_species="Corallabris quadrifax"),
     _cause("label noise, symmetric", "exact counts", symmetric, 0.0, {"data.label_noise": 0.25}),
     _cause("label noise, pair", "the next species", pair, 0.0, {"data.label_noise": 0.25}),
     _cause("label noise, similar", "SciPy cdist", similar, 1e-9, {"data.label_noise": 0.25}),

@@ -1,8 +1,8 @@
 """Intervals of one network's AUC for each species, from its logits on the test images."""
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,9 +26,9 @@ def delong(score: np.ndarray, positive: np.ndarray, level: float = LEVEL) -> Auc
     Variance by DeLong et al. 1988 with the mid-ranks of Sun & Xu 2014; the interval is one of
     Student's t on the logit scale, which keeps it inside [0, 1] (Pepe 2003, section 5.2), with the
     degrees of freedom of Brunner & Munzel 2000, since the normal one is too narrow for a rare
-    species; 95 % still mean 92 to 93 with a dozen images of a species of AUC 0.92. Where that variance is 0 or undefined (a perfect AUC, a single image on a side) the
-    interval is Newcombe's score interval (2006, method 5). NaN where a side is empty or a score is
-    NaN.
+    species; 95 % still mean 92 to 93 with a dozen images of a species of AUC 0.92. Where that
+    variance is 0 or undefined (a perfect AUC, a single image on a side) the interval is Newcombe's
+    score interval (2006, method 5). NaN where a side is empty or a score is NaN.
     """
     x, y = (np.asarray(score, np.float64)[side] for side in (positive, ~np.asarray(positive)))
     if not len(x) or not len(y) or np.isnan(score).any():
@@ -78,9 +78,14 @@ def _score_interval(auc: float, positives: int, negatives: int, z: float) -> tup
         return abs(other - auc) - z * spread
 
     within = min(max(auc, _NEAREST), 1.0 - _NEAREST)
-    low = 0.0 if auc == 0.0 else optimize.brentq(excess, 0.0, within)
-    high = 1.0 if auc == 1.0 else optimize.brentq(excess, within, 1.0)
-    return float(low), float(high)
+    low = 0.0 if auc == 0.0 else _root(excess, 0.0, within)
+    high = 1.0 if auc == 1.0 else _root(excess, within, 1.0)
+    return low, high
+
+
+def _root(of: Callable[[float], float], low: float, high: float) -> float:
+    found: Any = optimize.brentq(of, low, high)
+    return float(found)
 
 
 def _variance(auc: float, positives: int, negatives: int) -> float:

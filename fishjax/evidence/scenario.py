@@ -33,12 +33,12 @@ def declared(scenario: Scenario) -> dict[str, Any]:
     return {target.name: _declared(target) for target in scenario.targets}
 
 
-def margin(scenario: Scenario, measured: Mapping[str, Any]) -> float:
-    """How far the target that is met most narrowly is from its bound, in deviations over seeds.
+def margins(scenario: Scenario, measured: Mapping[str, Any]) -> list[float]:
+    """How far the targets are from their bounds, in deviations over seeds, the narrowest first.
 
-    Negative where a target is missed, infinite where the seeds do not differ and all are met.
+    Negative where a target is missed, infinite where it is met and the seeds do not differ.
     """
-    return min(_margin(target, measured[target.name]) for target in scenario.targets)
+    return sorted(_margin(target, measured[target.name]) for target in scenario.targets)
 
 
 def _margin(target: Target, figure: Mapping[str, Any]) -> float:

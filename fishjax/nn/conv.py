@@ -81,4 +81,5 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, shape: tuple, pads: tuple) -> j
         around.append((low, grad + kernel - 1 - size - low))
     images = x.transpose(3, 1, 2, 0)
     filters = g.transpose(1, 2, 0, 3)
-    return _conv(images, filters, 1, tuple(around)).transpose(1, 2, 0, 3)
+    gradient: jax.Array = _conv(images, filters, 1, tuple(around))  # type: ignore[assignment]
+    return gradient.transpose(1, 2, 0, 3)
