@@ -19,6 +19,8 @@ SPEC, SPECIES, SEED = "reef:classes=4,train=400,test=80", 4, 3
 SIZES = {"data.train_size": 120, "data.val_size": 24, "data.image_size": 16}
 LEVEL = 0.5 + 1e-9
 """Half a level of uint8."""
+RARE = "Corallabris quadrifax"
+"""The second species of SPEC."""
 IMAGE = 1.0
 
 
@@ -64,7 +66,8 @@ def similar() -> Pair:
     """Root mean squares between mean images, by SciPy, and the nearest species."""
     images, labels = source().images, source().labels
     own = ~source().fixed_test
-    means = np.stack([images[own & (labels == k)].astype(float).mean(0).ravel() for k in range(SPECIES)])
+    of_species = (images[own & (labels == k)].astype(float) for k in range(SPECIES))
+    means = np.stack([some.mean(0).ravel() for some in of_species])
     apart = cdist(means, means) / np.sqrt(means.shape[1])
     np.fill_diagonal(apart, np.inf)
     ours, theirs = distances(source()), apart
@@ -161,7 +164,7 @@ CAUSES: tuple[Part, ...] = (
     _cause("nested train size", "a prefix", nested, 0.0, {}),
     _imbalance("exponential", 10.0 ** (-np.arange(4) / 3)),
     _imbalance("step", np.array([1.0, 1.0, 0.1, 0.1])),
-    _imbalance("species", np.array([1.0, 0.1, 1.0, 1.0]), imbalance_species="Corallabris quadrifax"),
+    _imbalance("species", np.array([1.0, 0.1, 1.0, 1.0]), imbalance_species=RARE),
     _cause("label noise, symmetric", "exact counts", symmetric, 0.0, {"data.label_noise": 0.25}),
     _cause("label noise, pair", "the next species", pair, 0.0, {"data.label_noise": 0.25}),
     _cause("label noise, similar", "SciPy cdist", similar, 1e-9, {"data.label_noise": 0.25}),

@@ -155,9 +155,7 @@ OPTIMISATION: tuple[Part, ...] = (
         lambda w, wd: torch.optim.SGD(w, RATE, MOMENTUM),
         "decoupled",
     ),
-    _schedule(
-        "constant", {}, lambda rule: lr_scheduler.ConstantLR(rule, 1.0), "torch ConstantLR"
-    ),
+    _schedule("constant", {}, lambda rule: lr_scheduler.ConstantLR(rule, 1.0), "torch ConstantLR"),
     _schedule(
         "step",
         {**_PERIOD, "schedule.factor": 0.3},

@@ -20,9 +20,7 @@ ACTIVATIONS = {
 Params = Mapping[str, Mapping[str, torch.Tensor]]
 
 
-def logits(
-    model: Model, params: Params, images: torch.Tensor, size: int
-) -> torch.Tensor:
+def logits(model: Model, params: Params, images: torch.Tensor, size: int) -> torch.Tensor:
     """Logits of float64 `[batch, 3, height, width]`; batch norm by the minibatch's statistics."""
     halved, strided = model.halved_after(size), model.downsample == "stride"
     x = entrance = images
