@@ -45,7 +45,7 @@ def grouped(sizes, fixed=None):
     labels = [species for species, groups in enumerate(sizes) for _ in range(sum(groups))]
     flat = [size for groups in sizes for size in groups]
     groups = np.repeat(np.arange(len(flat)), flat)
-    order = np.argsort(np.arange(len(labels)) * 0.618 % 1)
+    order = np.argsort(np.arange(len(labels)) * 0.618 % 1, kind="stable")
     return Dataset(
         spec="test",
         images=np.zeros((len(labels), 1, 1, 3), np.uint8),
@@ -106,9 +106,9 @@ def test_seeds_and_nothing_else_draw_the_split():
 def test_known_bytes_stay():
     parts = split(LOOKALIKE, 30, 25, 0)
     assert [part[:5].tolist() for part in parts] == [
-        [814, 180, 823, 1398, 763],
-        [121, 192, 216, 221, 222],
-        [3, 4, 5, 8, 12],
+        [814, 421, 823, 1398, 745],
+        [222, 223, 225, 289, 312],
+        [2, 4, 5, 8, 12],
     ]
 
 
