@@ -5,9 +5,11 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import xarray as xr
 
+from fishjax.evidence.auc import by_species
 from fishjax.evidence.summary import summarise
 from fishjax.evidence.tuning import best_rates
 from fishjax.fields import UsageError
@@ -15,10 +17,12 @@ from fishjax.present.figures import write_figures
 from fishjax.present.tables import write_tables
 from fishjax.present.terminal import render
 from fishjax.results import long_table
-from fishjax.store import SUMMARY, write_parquet
+from fishjax.store import SUMMARY, write_atomically, write_parquet
 from fishjax.study import Request, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Tuned, cells
 from fishjax.workplace import Stage, Workplace
+
+AUC_TABLE = "auc_by_species.csv"
 
 
 class Session:
@@ -85,6 +89,7 @@ class Session:
         summary = summarise(self.results, self.study.plan, self._about())
         write_parquet(folder / "results.parquet", pa.Table.from_pandas(long_table(self.results)))
         write_tables(summary, folder / "tables")
+        write_atomically(folder / "tables" / AUC_TABLE, self._auc_intervals())
         write_figures(summary, self.results, folder / "figures")
         return summary
 
@@ -116,6 +121,16 @@ class Session:
                 "chosen": self.rates(),
             },
         }
+
+    def _auc_intervals(self) -> bytes:
+        """DeLong's interval of every species' AUC on the test images of every run, as CSV."""
+        tables = []
+        for cell in self.arm_stage().cells:
+            predictions = self.place.sweep.cell(cell.folder).table("predictions").to_pandas()
+            found = by_species(predictions, self.place.dataset.species)
+            tables.append(found.assign(arm=cell.arm, seed=cell.seed))
+        columns = ["arm", "seed", "species", "images", "auc", "low", "high"]
+        return pd.concat(tables)[columns].to_csv(index=False).encode()
 
     def _arms_at(self, rates: Mapping[str, float]) -> Stage:
         return Stage("arms", tuple(cells(self.study.arms, self.place.base, rates, self.seeds)))

@@ -197,7 +197,7 @@ def _watch(
     seen_flow, seen_depth, seen_units, seen_steps = {}, {}, {}, {}
     if setup.watch.flow != "off":
         seen_flow = relative(flow(params, grads, updates, model.layers))
-        seen_depth = along_depth(seen_flow["flow"][: setup.model.depth])
+        seen_depth = along_depth(seen_flow["flow"][: model.deep])
     if setup.watch.units != "off":
         silent = [silent_share(taps[layer]) for layer in model.hidden]
         seen_units = {"silent_share": jnp.stack(silent)}

@@ -43,9 +43,9 @@ def test_the_training_program_has_no_slow_kernel_and_no_communication(norm):
 
 
 def test_the_same_look_finds_a_plain_convolution_in_a_scan(monkeypatch):
-    def plain(x: jax.Array, w: jax.Array) -> jax.Array:
+    def plain(x: jax.Array, w: jax.Array, stride: int) -> jax.Array:
         return lax.conv_general_dilated(
-            x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x, w, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
 
     monkeypatch.setattr(layers, "conv2d", plain)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fishjax.nn.init import kernel
+from fishjax.nn.init import kernels
 from fishjax.nn.models import build
 from fishjax.sections import Model
 from fishjax.setup import choices
@@ -28,7 +28,7 @@ REFERENCES = {
 def draw(kind, shape=SHAPE, gain=1.0):
     normal = jax.random.normal(jax.random.key(0), shape)
     _, hyper = tiny(model__init=kind, hyper__init_gain=gain)
-    return np.asarray(jax.jit(kernel)(normal, as_arrays(hyper)))
+    return np.asarray(jax.jit(kernels)({"it": normal}, as_arrays(hyper))["it"])
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
@@ -85,8 +85,9 @@ def test_runs_of_every_kind_are_mapped_at_once():
     normal = jax.random.normal(jax.random.key(0), (3, 3, 2, 5))
     _, hyper = tiny()
     codes = jnp.arange(len(KINDS), dtype=jnp.float32)
-    mapped = jax.vmap(lambda code: kernel(normal, as_arrays(hyper)._replace(init=code)))(codes)
-    for kind, ours in zip(KINDS, mapped, strict=True):
+    both = {"a": -normal, "b": normal}
+    made = jax.jit(jax.vmap(lambda code: kernels(both, as_arrays(hyper)._replace(init=code))))
+    for kind, ours in zip(KINDS, made(codes)["b"], strict=True):
         np.testing.assert_allclose(ours, draw(kind, (3, 3, 2, 5)), rtol=1e-6, atol=1e-7)
 
 

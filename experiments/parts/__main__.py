@@ -23,10 +23,14 @@ from experiments.parts.network import NETWORK
 from experiments.parts.objective import OBJECTIVE
 from experiments.parts.optimisation import OPTIMISATION
 from experiments.parts.part import Part
+from experiments.parts.watched import WATCHED
 from fishjax.engine import devices
 from fishjax.present.parts import parts_table
 
-PARTS: tuple[Part, ...] = (*NETWORK, *OPTIMISATION, *OBJECTIVE, *MEASURES, *CAUSES)
+PARTS: tuple[Part, ...] = (
+    *(*NETWORK, *OPTIMISATION, *OBJECTIVE),
+    *(*WATCHED, *MEASURES, *CAUSES),
+)
 
 
 def main(

@@ -71,7 +71,7 @@ def whole_network(settings: Mapping[str, Any]) -> Pair:
 def initialisation(kind: str) -> Pair:
     """A kernel beside the same draws put through SciPy's quantiles, or its defining property."""
     draw = jax.random.normal(jax.random.key(0), (3, 3, 16, 32))
-    ours = np.asarray(init.kernel(draw, _hyper({"model.init": kind})), np.float64)
+    ours = np.asarray(init.kernels({"it": draw}, _hyper({"model.init": kind}))["it"], np.float64)
     if kind == "orthogonal":
         matrix = ours.reshape(FAN_IN, 32)
         return matrix.T @ matrix, np.eye(32)

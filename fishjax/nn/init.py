@@ -15,35 +15,51 @@ SMALL = 0.01
 
 def rescale(params: Mapping[str, Mapping[str, jax.Array]], hyper: Hyper, biased: set[str]) -> dict:
     """Makes unit-normal kernels `hyper.init`, and adds the layers `biased` their bias shift."""
+    drawn = {layer: leaves["kernel"] for layer, leaves in params.items() if "kernel" in leaves}
+    made = kernels(drawn, hyper)
     scaled = {}
     for layer, leaves in params.items():
         scaled[layer] = dict(leaves)
-        if "kernel" in leaves:
-            scaled[layer]["kernel"] = kernel(leaves["kernel"], hyper)
+        if layer in made:
+            scaled[layer]["kernel"] = made[layer]
         if layer in biased:
             scaled[layer]["bias"] = leaves["bias"] + hyper.bias_shift
     return scaled
 
 
-def kernel(normal: jax.Array, hyper: Hyper) -> jax.Array:
-    """A kernel `[..., in, out]` of the kind `hyper.init`, from independent unit normals.
+def kernels(normals: Mapping[str, jax.Array], hyper: Hyper) -> dict[str, jax.Array]:
+    """Kernels `[..., in, out]` of the kind `hyper.init`, from independent unit normals.
 
-    Its deviation is `hyper.init_gain` times: he, sqrt(2 / fan_in) (He et al. 2015, eq. 10);
+    The deviation is `hyper.init_gain` times: he, sqrt(2 / fan_in) (He et al. 2015, eq. 10);
     glorot, sqrt(2 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 12); lecun, sqrt(1 / fan_in)
     (LeCun et al. 1998); normal, 0.01 (Krizhevsky et al. 2012). A name that ends in uniform is the
     uniform distribution of that deviation, the others are normal and not truncated.
     orthogonal: orthonormal columns of `[fan_in, out]`, or rows where it is wide, uniform over all
     such (Saxe et al. 2014). constant: 0.01 everywhere.
+    """
+    made = {}
+    for shape in {normal.shape: None for normal in normals.values()}:
+        alike = {layer: normal for layer, normal in normals.items() if normal.shape == shape}
+        made |= _of_one_shape(alike, shape, hyper)
+    return made
 
-    The draws are scaled outside the switch, where XLA folds the factor into them: the last digits
-    of normal kernels do not depend on the other kinds.
+
+def _of_one_shape(normals: dict[str, jax.Array], shape: tuple[int, ...], hyper: Hyper) -> dict:
+    """One loop over the kernels, so that a deep network compiles no slower.
+
+    The normal ones are scaled outside the switch, where XLA folds the factor into the draw: their
+    last digits do not depend on what other kinds there are.
     """
     kind = jnp.asarray(hyper.init, jnp.int32)
-    rules = _deviations(normal.shape)
-    deviation = jnp.asarray([rules[rule] for _, rule in _KINDS], jnp.float32)[kind]
-    shape = jnp.asarray([_SHAPES.index(shape) for shape, _ in _KINDS])[kind]
-    factor = hyper.init_gain * deviation
-    return jnp.where(shape == 0, normal * factor, lax.switch(shape, _SHAPES, normal) * factor)
+    rules = _deviations(shape)
+    factor = hyper.init_gain * jnp.asarray([rules[rule] for _, rule in _KINDS], jnp.float32)[kind]
+    form = jnp.asarray([_FORMS.index(form) for form, _ in _KINDS])[kind]
+    stacked = jnp.stack(list(normals.values()))
+    formed = lax.map(lambda draw: lax.switch(form, _FORMS, draw), stacked)
+    return {
+        layer: jnp.where(form == 0, normal * factor, formed[i] * factor)
+        for i, (layer, normal) in enumerate(normals.items())
+    }
 
 
 def _normal(draw: jax.Array) -> jax.Array:
@@ -79,7 +95,7 @@ def _constant(draw: jax.Array) -> jax.Array:
     return jnp.ones_like(draw)
 
 
-_SHAPES: tuple[Callable[[jax.Array], jax.Array], ...] = (_normal, _uniform, _orthogonal, _constant)
+_FORMS: tuple[Callable[[jax.Array], jax.Array], ...] = (_normal, _uniform, _orthogonal, _constant)
 _DISTRIBUTIONS: Mapping[str, tuple[Callable[[jax.Array], jax.Array], str]] = {
     "he": (_normal, "he"),
     "normal": (_normal, "small"),

@@ -41,7 +41,8 @@ class Model(NamedTuple):
     apply(variables, images, hyper, *, train, key=None, probe=Probe()) -> Output, where images are
     float `[batch, height, width, 3]`, `train` is static, and `key` is needed to drop units.
     layers: every layer with a kernel, input first; hidden: those with an activation.
-    units: units of each hidden layer.
+    units: units of each hidden layer. deep: how many layers, from the input on, the flow along
+    depth is read over: the convolutions, or of a user's network all but the last layer.
     """
 
     init: Callable[..., Variables]
@@ -49,3 +50,4 @@ class Model(NamedTuple):
     layers: tuple[str, ...]
     hidden: tuple[str, ...]
     units: tuple[int, ...]
+    deep: int

@@ -130,7 +130,8 @@ def build(setup: Setup) -> Model:
         (logits, taps), new = result
         return Output(logits, taps, new.get("batch_stats", variables.stats))
 
-    return Model(init, apply, (*hidden, "head"), hidden, model.channels + model.dense)
+    units = model.channels + model.dense
+    return Model(init, apply, (*hidden, "head"), hidden, units, deep=model.depth)
 
 
 def _norm_place(model: sections.Model, layer: int) -> str:

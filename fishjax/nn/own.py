@@ -20,8 +20,7 @@ activation in "intermediates" (linen) or as `nnx.Intermediate` one step below it
 `self.sow("intermediates", "Conv_0/gelu", x)`.
 
 `hyper.init_gain`, `bias_shift`, `leaky_slope`, `dropout` and `norm_momentum` and the section
-`model` do not act on such a network, but for `model.depth`: the flow along the depth is read over
-so many layers from the first.
+`model` do not act on such a network. The flow along the depth is read over all layers but the head.
 """
 
 import functools
@@ -82,7 +81,8 @@ def _adapted(own: str, classes: int, size: int) -> Model:
         taps |= {_layer_of(name, hidden): x for name, x in sown.items()}
         return Output(logits, taps, _flat(rest))
 
-    return Model(init, apply, tried.layers, hidden, tried.units)
+    deep = max(len(tried.layers) - 1, 1)
+    return Model(init, apply, tried.layers, hidden, tried.units, deep)
 
 
 class _Tried(NamedTuple):
