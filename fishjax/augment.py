@@ -30,9 +30,9 @@ def augmented(
     keys = {name: jax.random.fold_in(key, i) for i, name in enumerate(AugmentShape._fields)}
     for name, change in _PIXELS.items():
         if name in names:
-            pixels = change(keys[name], pixels, getattr(shape, name))
+            pixels = change(keys[name], pixels, jnp.asarray(getattr(shape, name)))
     if "mixup" in names:
-        share = mixup_share(keys["mixup"], shape.mixup)
+        share = mixup_share(keys["mixup"], jnp.asarray(shape.mixup))
         pixels, targets = _mixed(pixels, share), _mixed(targets, share)
     return pixels, targets
 

@@ -51,6 +51,8 @@ Reasons = typing.Iterator[str]
 def _model(config: Config) -> Reasons:
     """Shapes that cannot be built."""
     model, size = config.model, config.data.image_size
+    if model.own:
+        return
     if model.pool_every and model.depth // model.pool_every > len(model.halved_after(size)):
         halvings = model.depth // model.pool_every
         yield (
@@ -63,13 +65,15 @@ def _model(config: Config) -> Reasons:
             f"model.block=residual is a first convolution and pairs; model.depth={model.depth} "
             f"is even, {model.depth + 1} would do"
         )
-    if config.hyper.dropout and not (model.dense or model.own):
+    if config.hyper.dropout and not model.dense:
         yield "hyper.dropout acts on hidden dense layers, and model.dense has none"
 
 
 def _norm(config: Config) -> Reasons:
     """Norms that have nothing to normalise over."""
     model = config.model
+    if model.own:
+        return
     beyond = [layer for layer in model.norm_at if layer >= model.layer_count]
     if beyond:
         yield (
@@ -84,6 +88,12 @@ def _norm(config: Config) -> Reasons:
     flat = [layer for layer in model.normed if layer >= model.depth]
     if model.norm == "instance" and flat:
         yield f"model.norm=instance at layer {flat[0]} has no pixels to take statistics of"
+    blind = [i for i in model.normed if i < model.depth and _side(config, i) == 1]
+    if model.norm == "instance" and blind:
+        yield (
+            f"model.norm=instance at convolution {blind[0]}, where a single pixel is left, gives "
+            "the same for every image; halve less or leave it out of model.norm_at"
+        )
     if model.norm == "group":
         convs = [layer for layer in model.normed if layer < model.depth]
         uneven = [i for i in convs if model.channels[i] % model.groups]
@@ -94,6 +104,13 @@ def _norm(config: Config) -> Reasons:
             )
         if flat:
             yield f"model.norm=group is for convolutions; layer {flat[0]} is dense"
+
+
+def _side(config: Config, conv: int) -> int:
+    """Pixels of a side of what convolution `conv` gives, before a max-pool."""
+    halved = config.model.halved_after(config.data.image_size)
+    strided = config.model.downsample == "stride"
+    return config.data.image_size >> sum(i < conv or (strided and i == conv) for i in halved)
 
 
 def _time(config: Config) -> Reasons:
@@ -108,6 +125,11 @@ def _time(config: Config) -> Reasons:
             f"schedule.period={schedule.period:g} of schedule.kind={schedule.kind} is longer than "
             f"the run of {optim.epochs} epochs"
         )
+    if config.watch.also_every >= optim.epochs:
+        yield (
+            f"watch.also_every={config.watch.also_every} does not come within the run of "
+            f"{optim.epochs} epochs; 0 measures at its end"
+        )
     if config.watch.also_every % config.watch.every:
         yield (
             f"watch.also_every={config.watch.also_every} is not a multiple of "
@@ -116,7 +138,7 @@ def _time(config: Config) -> Reasons:
 
 
 def _loss(config: Config) -> Reasons:
-    """Losses that answer the same imbalance twice."""
+    """Losses whose parts do not compose."""
     if config.loss.kind == "focal" and config.loss.logit_adjustment:
         yield (
             "loss.kind=focal and loss.logit_adjustment both reweigh the species; the focal factor "
@@ -134,5 +156,7 @@ def _data(config: Config) -> Reasons:
         )
     if data.imbalance == "species" and not data.imbalance_species:
         yield "data.imbalance=species needs data.imbalance_species"
+    if data.resolution == 1:
+        yield "data.resolution=1 leaves one colour of an image; at least 2 is needed"
     if data.resolution > data.image_size:
         yield (f"data.resolution={data.resolution} is more than data.image_size={data.image_size}")

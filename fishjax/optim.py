@@ -1,7 +1,7 @@
 """The optimiser of a run: optax transformations whose every coefficient is traced."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,9 +47,9 @@ def optimiser(optim: Optim, hyper: Hyper, steps_per_epoch: int) -> optax.Gradien
         return Timed(first, at(first).init(params))
 
     def update(
-        grads: optax.Updates, state: Timed, params: optax.Params | None = None
+        updates: optax.Updates, state: Any, params: optax.Params | None = None
     ) -> tuple[optax.Updates, Timed]:
-        updates, inner = at(state.step).update(grads, state.inner, params)
+        updates, inner = at(state.step).update(updates, state.inner, params)
         return updates, Timed(state.step + 1, inner)
 
     return optax.GradientTransformation(init, update)
@@ -82,10 +82,10 @@ def _adam(hyper: Hyper, momentum: jax.Array) -> optax.GradientTransformation:
     adam = optax.scale_by_adam(b1=momentum, b2=hyper.beta2, eps=hyper.epsilon)
 
     def update(
-        grads: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
     ) -> tuple[optax.Updates, optax.OptState]:
         with jax.numpy_dtype_promotion("standard"):
-            return adam.update(grads, state, params)
+            return adam.update(updates, state, params)
 
     return optax.GradientTransformation(adam.init, update)
 

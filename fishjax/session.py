@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import xarray as xr
 
+from fishjax.effects import missing
 from fishjax.evidence.auc import by_species
 from fishjax.evidence.summary import summarise
 from fishjax.evidence.tuning import best_rates
@@ -136,12 +137,22 @@ class Session:
         return Stage("arms", tuple(cells(self.study.arms, self.place.base, rates, self.seeds)))
 
     def _refuse_settings_without_effect(self, request: Request) -> None:
-        """Arms override the base; a setting that every one of them overrides would do nothing."""
+        """Refuses what every arm overrides, what no arm can use, and arms that change nothing."""
+        rates = dict.fromkeys(self.scale.tuning.arms, self.scale.tuning.rates[0])
+        configs = {arm.name: arm.config(self.place.base, rates) for arm in self.study.arms}
         for key in request.settings:
             if all(key in arm.changes for arm in self.study.arms):
                 raise UsageError(
                     f"--set {key} has no effect: every arm of {self.study.name} sets it"
                 )
+            if all(needed := [missing(config, key) for config in configs.values()]):
+                raise UsageError(f"--set {key} has no effect: it needs {needed[0]}")
+        for arm in self.study.arms:
+            for key in arm.changes:
+                if needed := missing(configs[arm.name], key):
+                    raise UsageError(
+                        f"arm {arm.name!r} of {self.study.name} sets {key}, which needs {needed}"
+                    )
 
     def _refuse_epochs_without_evaluation(self) -> None:
         """What the plan reads at some epoch must be measured there."""

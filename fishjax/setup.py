@@ -97,7 +97,7 @@ def lower(config: Config, classes: int) -> tuple[Setup, Hyper]:
         model=model,
         optim=_untraced(config.optim),
         data=_untraced(config.data),
-        watch=config.watch,
+        watch=dataclasses.replace(config.watch, also=tuple(sorted(set(config.watch.also)))),
         augment=tuple(name for name, strength in augment._asdict().items() if strength),
         classes=classes,
     )

@@ -11,7 +11,7 @@ ROWS = [
     {"clock", "fields"},
     {"sections"},
     {"config"},
-    {"setup"},
+    {"setup", "effects"},
     {"settings", "exits", "provenance"},
     {"store"},
     {"results"},

@@ -110,3 +110,9 @@ def test_every_species_has_a_row():
     for k in (0, 1):
         assert table["auc"][k] == pytest.approx(roc_auc_score(labels == k, logits[:, k]))
     assert table.loc[2, ["auc", "low", "high"]].isna().all()
+
+
+def test_scores_that_are_all_equal_have_an_interval_around_a_half():
+    found = delong(np.zeros(30), np.arange(30) < 10)
+    assert found.auc == 0.5
+    assert 0.2 < found.low < 0.5 < found.high < 0.8

@@ -11,9 +11,13 @@ from fishjax.config import fields
 from fishjax.present.parts import parts_table
 
 
-@pytest.mark.parametrize("part", PARTS, ids=lambda part: f"{part.family}: {part.name}")
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.title)
 def test_a_part_equals_its_reference(part):
     assert part.difference() <= part.limit
+
+
+def test_no_two_parts_share_a_title():
+    assert len({part.title for part in PARTS}) == len(PARTS)
 
 
 def test_every_choice_of_every_part_is_in_the_table():

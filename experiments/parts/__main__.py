@@ -57,7 +57,7 @@ def examine(parts: list[Part], rounds: int) -> dict[str, Any]:
             "difference": part.difference(),
             "limit": part.limit,
             "in_step": part.settings is not None,
-            "cost": cost.get(part.name),
+            "cost": cost.get(part.title),
         }
         for part in parts
     ]

@@ -17,17 +17,17 @@ GROUP = 8
 
 
 def costs(parts: list[Part], rounds: int) -> dict[str, float | None]:
-    """Seconds per step over those of the plain network, by part: the median of paired ratios.
+    """Seconds per step over those of the plain network, by title: the median of paired ratios.
 
     A part that is traced runs the plain network's own program: None.
     """
-    found: dict[str, float | None] = {part.name: None for part in parts}
+    found: dict[str, float | None] = {part.title: None for part in parts}
     own = [part for part in parts if part.settings and _changes_the_program(part)]
     for beside in {tuple(part.beside.items()): None for part in own}:
         alike = [part for part in own if tuple(part.beside.items()) == beside]
         for first in range(0, len(alike), GROUP):
             group = alike[first : first + GROUP]
-            chunks = {part.name: chunk(_settings(part)) for part in group}
+            chunks = {part.title: chunk(_settings(part)) for part in group}
             seconds = interleaved({PLAIN: chunk(dict(beside)), **chunks}, rounds)
             for name in chunks:
                 found[name] = float(np.median(seconds[name] / seconds[PLAIN]))

@@ -72,8 +72,8 @@ def _moments() -> Pair:
 
 
 def _histogram() -> Pair:
-    h = _normal(64, 4, 4, 8) * 10.0 ** np.arange(-4.0, 4.0).astype(np.float32)
-    edges = [*np.float32(activations.MAGNITUDES), np.inf]
+    h = _normal(64, 4, 4, 8) * np.power(10.0, np.arange(-4.0, 4.0), dtype=np.float32)
+    edges = [*np.asarray(activations.MAGNITUDES, np.float32), np.inf]
     up, down = (np.histogram(side, edges)[0] for side in (h, -h))
     small = (np.abs(h) < edges[0]).sum()
     return activations.histogram(jnp.asarray(h)), np.r_[down[::-1], small, up] / h.size

@@ -53,8 +53,8 @@ def optimised(settings: Mapping[str, Any], make: Torch, decay: str) -> Pair:
     def step(carry: Any, gradient: jax.Array) -> Any:
         params, state = carry
         updates, state = rule.update({"layer": {"kernel": gradient}}, state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, state), params["layer"]["kernel"]
+        moved: Any = optax.apply_updates(params, updates)
+        return (moved, state), moved["layer"]["kernel"]
 
     _, ours = jax.lax.scan(step, (params, rule.init(params)), jnp.asarray(_gradients()))
     weight = torch.arange(1.0, 6.0, dtype=torch.float64, requires_grad=True)
@@ -93,7 +93,7 @@ def _by_hand(share: Callable[[float], float]) -> Scheduler:
     return lambda rule: lr_scheduler.LambdaLR(rule, lambda step: share(step / PER_EPOCH))
 
 
-def _cyclic(mode: str, gamma: float = 1.0) -> Scheduler:
+def _cyclic(mode: Any, gamma: float = 1.0) -> Scheduler:
     return lambda rule: lr_scheduler.CyclicLR(
         rule, 0.0, RATE, 2 * PER_EPOCH, mode=mode, gamma=gamma, cycle_momentum=False
     )

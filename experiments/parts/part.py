@@ -27,6 +27,11 @@ class Part:
     settings: Mapping[str, Any] | None = field(default_factory=dict)
     beside: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """Family and name, which no two parts share."""
+        return f"{self.family}: {self.name}"
+
     def difference(self) -> float:
         """The largest difference, relative to the reference's largest number where that is > 1.
 

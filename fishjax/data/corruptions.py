@@ -64,8 +64,6 @@ def view(dataset: Dataset, data: Data, seed: int) -> View:
     Raises DataError, with a value that would do, for what the source cannot provide, and
     UsageError for an unknown species.
     """
-    if data.resolution == 1:
-        raise DataError("data.resolution=1 leaves one colour of an image; at least 2 is needed")
     drawn = split(dataset, data.train_size, data.val_size, seed, frequencies(dataset, data))
     train = _repeated(dataset, data, drawn.train, _leaked(dataset, data, drawn, seed))
     common = Look(

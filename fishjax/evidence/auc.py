@@ -36,10 +36,11 @@ def delong(score: np.ndarray, positive: np.ndarray, level: float = LEVEL) -> Auc
     of_positives, of_negatives = placements(x, y)
     auc = float(np.mean(of_positives))
     inside = 0.5 + level / 2.0
-    if min(len(x), len(y)) == 1 or not 0.0 < auc < 1.0:
-        return Auc(auc, *_score_interval(auc, len(x), len(y), float(stats.norm.ppf(inside))))
-    parts = [np.var(of, ddof=1) / len(of) for of in (of_positives, of_negatives)]
+    alone = min(len(x), len(y)) == 1
+    parts = [0.0 if alone else np.var(of, ddof=1) / len(of) for of in (of_positives, of_negatives)]
     variance = sum(parts)
+    if not variance or not 0.0 < auc < 1.0:
+        return Auc(auc, *_score_interval(auc, len(x), len(y), float(stats.norm.ppf(inside))))
     freedom = variance**2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, (x, y), strict=True))
     half = float(stats.t.ppf(inside, freedom)) * math.sqrt(variance) / (auc * (1.0 - auc))
     centre = math.log(auc / (1.0 - auc))

@@ -137,7 +137,7 @@ def _network(own: str, classes: int) -> Network:
         if "rngs" in inspect.signature(made_by).parameters:
             return nnx_network(lambda rngs: factory(classes, rngs=rngs))
         made: Any = factory(classes)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         about = f"{type(error).__name__}: {error}"
         raise UsageError(
             f"model.own={own} cannot be made for {classes} classes: {about}"
@@ -159,7 +159,7 @@ def _factory(own: str) -> Callable:
         raise UsageError(f"model.own takes package.module:factory, not {own!r}")
     try:
         module = importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"model.own={own}: {name} cannot be imported: {_said(error)}") from error
     factory = getattr(module, attribute, None)
     if not callable(factory):
@@ -225,6 +225,6 @@ def _flat(rest: Any) -> dict[str, jax.Array]:
     return {"/".join(path_of(path)): leaf for path, leaf in leaves}
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """The kind of an error and the first line of what it says."""
     return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"

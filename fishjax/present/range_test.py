@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from fishjax.evidence.range_test import RangeTest
 from fishjax.present.figures import COLOURS, DASHES, style
-from fishjax.present.table import Column, Number, Table
+from fishjax.present.table import Cell, Column, Number, Table
 from fishjax.present.wording import Quantity, plain
 from fishjax.store import write_atomically
 
@@ -28,9 +28,12 @@ def rates_table(test: RangeTest, subject: str) -> Table:
         Column("rate", "suggested rate", estimate=True),
         Column("seeds", "seeds"),
     )
-    rows = tuple((rule, _number(rates), len(rates)) for rule, rates in _found(test).items())
+    rows: list[tuple[Cell, ...]] = []
+    for rule, rates in _found(test).items():
+        middle, ends = _spread(rates)
+        rows.append((rule, Number(middle, RATE, ends), len(rates)))
     caption = f"Learning rates for {subject}, by a range test: median over seeds [lowest, highest]."
-    return Table("rates", caption, columns, rows)
+    return Table("rates", caption, columns, tuple(rows))
 
 
 def loss_curve(test: RangeTest) -> Figure:
@@ -47,10 +50,10 @@ def loss_curve(test: RangeTest) -> Figure:
     )
     looks = zip(COLOURS, DASHES[1:], strict=False)
     for (rule, rates), (colour, dashes) in zip(_found(test).items(), looks, strict=False):
-        number = _number(rates)
-        label = f"{rule}: {RATE.estimate(number.value, number.interval)}"
-        axes.axvspan(*number.interval, color=colour, alpha=0.12, linewidth=0)
-        axes.axvline(number.value, color=colour, linewidth=1.2, dashes=dashes, label=label)
+        middle, ends = _spread(rates)
+        label = f"{rule}: {RATE.estimate(middle, ends)}"
+        axes.axvspan(*ends, color=colour, alpha=0.12, linewidth=0)
+        axes.axvline(middle, color=colour, linewidth=1.2, dashes=dashes, label=label)
     axes.set_xscale("log")
     axes.set_xlim(test.rates[0], test.rates[-1])
     axes.xaxis.set_major_formatter(lambda rate, _: f"{rate:g}")
@@ -83,5 +86,6 @@ def _found(test: RangeTest) -> dict[str, np.ndarray]:
     return {rule: rates for rule, rates in kept.items() if len(rates)}
 
 
-def _number(rates: np.ndarray) -> Number:
-    return Number(float(np.median(rates)), RATE, (float(rates.min()), float(rates.max())))
+def _spread(rates: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """The median, and the lowest and highest."""
+    return float(np.median(rates)), (float(rates.min()), float(rates.max()))
