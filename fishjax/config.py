@@ -108,9 +108,11 @@ def _norm(config: Config) -> Reasons:
 
 def _side(config: Config, conv: int) -> int:
     """Pixels of a side of what convolution `conv` gives, before a max-pool."""
-    halved = config.model.halved_after(config.data.image_size)
-    strided = config.model.downsample == "stride"
-    return config.data.image_size >> sum(i < conv or (strided and i == conv) for i in halved)
+    size = config.data.image_size
+    halved = config.model.halved_after(size)
+    if config.model.downsample == "stride":
+        return -(-size // 2 ** sum(i <= conv for i in halved))
+    return size // 2 ** sum(i < conv for i in halved)
 
 
 def _time(config: Config) -> Reasons:

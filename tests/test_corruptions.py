@@ -279,8 +279,6 @@ def test_resolution_averages_areas_and_interpolates_linearly():
     for part, index in zip(found, rows, strict=True):
         np.testing.assert_array_equal(pool.images[index], coarse(REEF.images[part.example], 4))
     assert shown(REEF, asked(resolution=16))[0].images is REEF.images
-    with pytest.raises(DataError, match="at least 2"):
-        view(REEF, asked(resolution=1), 0)
 
 
 def test_a_channel_shift_is_of_test_images_in_deviations_of_the_source():
