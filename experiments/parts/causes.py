@@ -113,6 +113,19 @@ def border() -> Pair:
     return _levels(ours, theirs)
 
 
+def background() -> Pair:
+    """Pixels within 24 to 48 levels of the ring's colours are tinted, by SciPy's distances."""
+    ours, images = _rendered(Look(cue="background"))
+    colour = colours(SPECIES)[source().labels[:40]].astype(float)
+    theirs = np.empty_like(images)
+    for i, image in enumerate(images):
+        ring = [image[0], image[1:, -1], image[-1, -2::-1], image[-2:0:-1, 0]]
+        seen = np.concatenate(ring)[np.linspace(0, 60, 32, endpoint=False).astype(int)]
+        away = cdist(image.reshape(-1, 3), seen).min(1).reshape(16, 16, 1)
+        theirs[i] = image + 0.5 * np.clip((48 - away) / 24, 0, 1) * (colour[i] - image)
+    return _levels(ours, theirs)
+
+
 def twins() -> Pair:
     other = np.arange(40)[::-1]
     ours, images = _rendered(Look(twins=0.3), other)
@@ -157,7 +170,8 @@ def _imbalance(kind: str, shares: np.ndarray, **more: Any) -> Part:
     settings |= {f"data.{key}": value for key, value in more.items()}
     check = functools.partial(frequencies, settings, shares)
     name, reference = f"imbalance, {kind}", "the shares asked, rounded"
-    return _cause(name, reference, check, IMAGE / 60, settings)
+    largest = 120 * shares.max() / shares.sum()
+    return _cause(name, reference, check, IMAGE / largest, settings)
 
 
 CAUSES: tuple[Part, ...] = (
@@ -171,6 +185,13 @@ CAUSES: tuple[Part, ...] = (
     _cause("duplicates", "exact counts", repeated, 0.0, {"data.duplicates": 0.25}),
     _cause("leakage", "exact counts", leaked, 0.0, {"data.leakage": 0.25}),
     _cause("cue, border", "NumPy", border, LEVEL / 255, {"data.cue": "border"}),
+    _cause(
+        "cue, background",
+        "SciPy cdist, rounded",
+        background,
+        LEVEL / 255,
+        {"data.cue": "background"},
+    ),
     _cause("twins", "float64, rounded", twins, LEVEL / 255, {"data.twins": 0.6}),
     _cause(
         "channel shift", "float64, rounded", channel_shift, LEVEL / 255, {"data.channel_shift": 0.5}
