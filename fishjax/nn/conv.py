@@ -1,21 +1,21 @@
-"""Two-dimensional convolution whose gradients are written as convolutions in NHWC/HWIO form.
+"""Two-dimensional convolution whose gradients are never left to automatic differentiation.
 
-Inside a `lax.scan`, XLA on the CPU canonicalises no layouts, so the backward convolutions that
-automatic differentiation makes fall to its unoptimised kernel, 30 to 100 times slower (jax#12868).
-Here AD never sees the primitive: all three convolutions are spelled in the one layout that every
-backend has a fast kernel for. The gradients are such convolutions again, so that this holds for
-derivatives of every order.
+Output, input gradient and kernel gradient are bilinear, and the gradients of each are the other
+two, so that derivatives of every order stay within one `Lowering`.
 """
 
 import functools
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
+from fishjax.nn.lowering import Geometry, Lowering, chosen
+from fishjax.nn.lowerings.canonical import CANONICAL
+
 Padding = Literal["SAME", "VALID"]
-_LAYOUT = ("NHWC", "HWIO", "NHWC")
+_Pair = tuple[jax.Array, jax.Array]
 
 
 def conv2d(x: jax.Array, w: jax.Array, stride: int = 1, padding: Padding = "SAME") -> jax.Array:
@@ -29,57 +29,53 @@ def conv2d(x: jax.Array, w: jax.Array, stride: int = 1, padding: Padding = "SAME
     if stride < 1:
         raise ValueError(f"stride is {stride}")
     pads = tuple(lax.padtype_to_pads(x.shape[1:3], w.shape[:2], (stride, stride), padding))
-    if any(n + sum(p) < k for n, p, k in zip(x.shape[1:3], pads, w.shape[:2], strict=True)):
+    geometry = Geometry(x.shape, w.shape, stride, pads)
+    if min(geometry.output) < 1:
         raise ValueError(f"kernel w{list(w.shape)} does not fit x{list(x.shape)} with {padding}")
-    return _conv(x, w, stride, pads)
+    return _forward(x, w, geometry, chosen(geometry, CANONICAL))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _conv(x: jax.Array, w: jax.Array, stride: int, pads: tuple) -> jax.Array:
-    return lax.conv_general_dilated(x, w, (stride, stride), pads, dimension_numbers=_LAYOUT)
+def _forward(x: jax.Array, w: jax.Array, geometry: Geometry, lowering: Lowering) -> jax.Array:
+    return lowering.forward(x, w, geometry)
 
 
-def _forward(x: jax.Array, w: jax.Array, stride: int, pads: tuple) -> tuple:
-    return _conv(x, w, stride, pads), (x, w)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _to_input(g: jax.Array, w: jax.Array, geometry: Geometry, lowering: Lowering) -> jax.Array:
+    return lowering.input_gradient(g, w, geometry)
 
 
-def _backward(stride: int, pads: tuple, saved: tuple, g: jax.Array) -> tuple:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _to_kernel(x: jax.Array, g: jax.Array, geometry: Geometry, lowering: Lowering) -> jax.Array:
+    return lowering.kernel_gradient(x, g, geometry)
+
+
+def _back_forward(geometry: Geometry, lowering: Lowering, saved: _Pair, g: jax.Array) -> _Pair:
     x, w = saved
-    spread = _spread(g, stride)
-    return _input_gradient(spread, w, x.shape, pads), _kernel_gradient(x, spread, w.shape, pads)
+    return _to_input(g, w, geometry, lowering), _to_kernel(x, g, geometry, lowering)
 
 
-_conv.defvjp(_forward, _backward)
+def _back_to_input(geometry: Geometry, lowering: Lowering, saved: _Pair, x: jax.Array) -> _Pair:
+    g, w = saved
+    return _forward(x, w, geometry, lowering), _to_kernel(x, g, geometry, lowering)
 
 
-def _spread(g: jax.Array, stride: int) -> jax.Array:
-    """`g` with `stride - 1` zeros between neighbouring pixels."""
-    if stride == 1:
-        return g
-    between = (0, 0, stride - 1)
-    return lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), between, between, (0, 0, 0)))
+def _back_to_kernel(geometry: Geometry, lowering: Lowering, saved: _Pair, w: jax.Array) -> _Pair:
+    x, g = saved
+    return _to_input(g, w, geometry, lowering), _forward(x, w, geometry, lowering)
 
 
-def _input_gradient(g: jax.Array, w: jax.Array, shape: tuple, pads: tuple) -> jax.Array:
-    """Full correlation of the spread output gradient with the flipped, transposed kernel."""
-    around = []
-    for size, grad, kernel, (low, _) in zip(
-        shape[1:3], g.shape[1:3], w.shape[:2], pads, strict=True
-    ):
-        before = kernel - 1 - low
-        around.append((before, size + kernel - 1 - grad - before))
-    flipped = jnp.flip(w, (0, 1)).swapaxes(2, 3)
-    return _conv(g, flipped, 1, tuple(around))
+def _keeping(product: Callable[..., Any]) -> Callable[..., tuple[Any, _Pair]]:
+    """The product, and its factors for its gradients."""
+
+    def forward(
+        a: jax.Array, b: jax.Array, geometry: Geometry, lowering: Lowering
+    ) -> tuple[Any, _Pair]:
+        return product(a, b, geometry, lowering), (a, b)
+
+    return forward
 
 
-def _kernel_gradient(x: jax.Array, g: jax.Array, shape: tuple, pads: tuple) -> jax.Array:
-    """Correlation of the images with the output gradient, batch and channel exchanged."""
-    around = []
-    for size, grad, kernel, (low, _) in zip(
-        x.shape[1:3], g.shape[1:3], shape[:2], pads, strict=True
-    ):
-        around.append((low, grad + kernel - 1 - size - low))
-    images = x.transpose(3, 1, 2, 0)
-    filters = g.transpose(1, 2, 0, 3)
-    gradient: jax.Array = _conv(images, filters, 1, tuple(around))  # type: ignore[assignment]
-    return gradient.transpose(1, 2, 0, 3)
+_forward.defvjp(_keeping(_forward), _back_forward)
+_to_input.defvjp(_keeping(_to_input), _back_to_input)
+_to_kernel.defvjp(_keeping(_to_kernel), _back_to_kernel)
