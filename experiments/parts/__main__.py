@@ -22,6 +22,7 @@ from experiments.parts.measures import MEASURES
 from experiments.parts.network import NETWORK
 from experiments.parts.objective import OBJECTIVE
 from experiments.parts.optimisation import OPTIMISATION
+from experiments.parts.own import OWN
 from experiments.parts.part import Part
 from experiments.parts.watched import WATCHED
 from fishjax.engine import devices
@@ -29,7 +30,7 @@ from fishjax.present.parts import parts_table
 
 PARTS: tuple[Part, ...] = (
     *(*NETWORK, *OPTIMISATION, *OBJECTIVE),
-    *(*WATCHED, *MEASURES, *CAUSES),
+    *(*WATCHED, *MEASURES, *CAUSES, *OWN),
 )
 
 
