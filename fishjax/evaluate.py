@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fishjax.feed import KILL, Feed, images, stream
-from fishjax.measure.scores import Scores, scores
+from fishjax.measure.scores import Scores, fit_of_flipped, scores
 from fishjax.measure.units import activity, dormant_share
 from fishjax.nn.losses import cross_entropy
 from fishjax.nn.model import Model, Probe, Variables
@@ -18,14 +18,15 @@ KILLED_SHARES = (0.0, 0.25, 0.5, 0.75)
 
 
 class Evaluation(NamedTuple):
-    """Scores of the three splits; units: shares per hidden layer, see `units.unit_shares`;
-    revival: of all units that ever died, see `units.revival`; further: see `further.further`,
-    NaN where it is not due.
+    """Scores of the three splits; flipped: see `scores.fit_of_flipped`, empty where the feed knows
+    of no flipped labels; units: shares per hidden layer, see `units.unit_shares`; revival: of all
+    units that ever died, see `units.revival`; further: see `further.further`, NaN where not due.
     """
 
     train: Scores
     val: Scores
     test: Scores
+    flipped: dict[str, jax.Array]
     units: dict[str, jax.Array]
     revival: jax.Array
     further: dict[str, jax.Array]
@@ -49,8 +50,10 @@ class Examination(NamedTuple):
 
 def read(
     model: Model, hyper: Hyper, feed: Feed, variables: Variables
-) -> tuple[tuple[Scores, Scores, Scores], jax.Array]:
-    """Scores of train, val and test, and the activity `[unit]` of all units on all of train."""
+) -> tuple[tuple[Scores, Scores, Scores], jax.Array, dict[str, jax.Array]]:
+    """Scores of train, val and test, the activity `[unit]` of all units on all of train, and how
+    its flipped labels are fitted.
+    """
     sets = (feed.train, feed.val, feed.test)
     index = jnp.concatenate(sets)
     is_train = jnp.arange(len(index)) < len(feed.train)
@@ -59,7 +62,10 @@ def read(
     train, val, test = jnp.split(logits, marks)
     each = zip((train, val, test), sets, strict=True)
     read_scores = tuple(scores(some, feed.labels[where]) for some, where in each)
-    return read_scores, active / len(feed.train)  # type: ignore[return-value]
+    flipped = {}
+    if feed.clean is not None:
+        flipped = fit_of_flipped(train, feed.labels[feed.train], feed.clean[feed.train])
+    return read_scores, active / len(feed.train), flipped  # type: ignore[return-value]
 
 
 def examine(

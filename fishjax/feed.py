@@ -16,7 +16,8 @@ class Feed(NamedTuple):
 
     pool, labels: every example of the source, shared by all runs, uint8
     `[example, height, width, 3]` and int32 `[example]`. train, val, test: int32 indices of this
-    run. mean, deviation: of its training pixels scaled to [0, 1], `[3]`.
+    run. mean, deviation: of its training pixels scaled to [0, 1], `[3]`. clean: int32 `[example]`,
+    the labels before any was flipped; None where the program is to know of no flipped labels.
     """
 
     pool: jax.Array
@@ -26,6 +27,7 @@ class Feed(NamedTuple):
     test: jax.Array
     mean: jax.Array
     deviation: jax.Array
+    clean: jax.Array | None = None
 
 
 def stream(key: jax.Array, purpose: int) -> jax.Array:

@@ -162,11 +162,11 @@ def step(
 def assess(setup: Setup, hyper: Hyper, feed: Feed, state: State) -> tuple[State, Evaluation]:
     """Reads the training, validation and test images, follows the units, measures further."""
     model = build(setup)
-    splits, activity = read(model, hyper, feed, state.variables)
+    splits, activity, flipped = read(model, hyper, feed, state.variables)
     history = follow(state.history, activity)
     shares = unit_shares(history, activity, model.units)
     readings = if_due(_network(setup, hyper, feed, state))
-    evaluation = Evaluation(*splits, shares, revival(history), readings)
+    evaluation = Evaluation(*splits, flipped, shares, revival(history), readings)
     return state._replace(history=history), evaluation
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from scipy.spatial.distance import cdist
 
+import fishjax
 from fishjax.config import Config
 from fishjax.data.corruptions import distances, view, view_digest
 from fishjax.data.dataset import DataError
@@ -506,7 +507,31 @@ def test_corrupted_arms_share_one_program_and_leave_their_labels(tmp_path, monke
             labels = pq.read_table(cell / "labels.parquet").to_pandas()
             assert (labels["label"] != labels["clean"]).sum() == 8
             np.testing.assert_array_equal(labels["clean"], dataset.labels[labels["example"]])
+            flipped = labels[labels["label"] != labels["clean"]]
+            images = dataset.images[flipped["example"]]
+            guess = fishjax.load(folder, arm, 1).predict(images).argmax(1)
+        metrics = pq.read_table(cell / "metrics.parquet").to_pandas()
+        for told in ("given", "clean"):
+            read = metrics[metrics["metric"] == f"flipped_as_{told}_share"]
+            assert read["epoch"].tolist() == [0, 2, 4]
+            if arm == "noisy":
+                hits = guess == flipped["label" if told == "given" else "clean"]
+                assert read["value"].iloc[-1] == pytest.approx(hits.mean())
+            else:
+                assert read["value"].isna().all()
     assert len(hashes) == 3
+
+
+def test_a_pool_keeps_clean_labels_only_where_one_was_flipped():
+    assert Pool(REEF, [(asked(cue="border"), 0), (BASE, 1)]).clean is None
+    noisy = asked(label_noise=0.2, cue="background", cue_share=0.5)
+    pool = Pool(REEF, [(noisy, 0), (BASE, 1)])
+    assert pool.clean is not None
+    train = pool.views[(noisy, 0)].train
+    rows = pool.rows[(noisy, 0)].train
+    np.testing.assert_array_equal(pool.clean[rows], REEF.labels[train.example])
+    assert (pool.clean[rows] != pool.labels[rows]).sum() == 40
+    np.testing.assert_array_equal(pool.clean[: len(REEF.labels)], REEF.labels)
 
 
 @pytest.mark.parametrize(

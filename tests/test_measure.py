@@ -12,7 +12,7 @@ from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 from fishjax.evaluate import KILLED_SHARES, examine, read
 from fishjax.measure import units
 from fishjax.measure.flow import along_depth, flow, relative
-from fishjax.measure.scores import binary_auc, scores
+from fishjax.measure.scores import binary_auc, fit_of_flipped, scores
 from fishjax.nn.losses import cross_entropy
 from fishjax.nn.models import Probe, build
 from tests.runs import as_arrays, make_feed, tiny
@@ -185,6 +185,29 @@ def test_scores_equal_scikit_learn_and_an_absent_species_is_nan():
     np.testing.assert_allclose(got.auc_of[:4], expected, atol=1e-6)
     assert np.isnan(got.auc_of[4])
     assert float(got.auc) == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_the_fit_of_flipped_labels_is_a_count_and_nothing_where_none_is_flipped():
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=(400, 4)).astype(np.float32)
+    given, clean = rng.integers(0, 4, (2, 400)).astype(np.int32)
+    got = jax.jit(fit_of_flipped)(jnp.asarray(logits), jnp.asarray(given), jnp.asarray(clean))
+    guess, flipped = logits.argmax(1), given != clean
+    as_given, as_clean = ((guess == label)[flipped].mean() for label in (given, clean))
+    assert as_given != as_clean
+    assert float(got["flipped_as_given_share"]) == pytest.approx(as_given)
+    assert float(got["flipped_as_clean_share"]) == pytest.approx(as_clean)
+    none = fit_of_flipped(jnp.asarray(logits), jnp.asarray(clean), jnp.asarray(clean))
+    assert all(np.isnan(share) for share in none.values())
+
+
+def test_flipped_labels_are_read_only_where_the_feed_knows_of_them(run):
+    model, hyper, feed, variables = run
+    assert read(model, hyper, feed, variables)[2] == {}
+    clean = feed.labels.at[feed.train[:3]].set((feed.labels[feed.train[:3]] + 1) % 3)
+    flipped = read(model, hyper, feed._replace(clean=clean), variables)[2]
+    assert set(flipped) == {"flipped_as_given_share", "flipped_as_clean_share"}
+    assert {round(3 * float(share), 4) for share in flipped.values()} <= {0.0, 1.0, 2.0, 3.0}
 
 
 def test_auc_is_not_binned():

@@ -25,9 +25,10 @@ class Rows(NamedTuple):
 class Pool:
     """Every image that runs are fed, with the one label it is fed under.
 
-    images: uint8 `[row, height, width, 3]`. labels: int32 `[row]`. The source comes first, row by
-    row, and is all there is where nothing is corrupted; then, in the order of `asks`, each other
-    pair of pixels and label that some run is shown, once.
+    images: uint8 `[row, height, width, 3]`. labels: int32 `[row]`. clean: int32 `[row]`, the labels
+    of the source; None where no label was flipped. The source comes first, row by row, and is all
+    there is where nothing is corrupted; then, in the order of `asks`, each other pair of pixels and
+    label that some run is shown, once.
 
     Raises what `corruptions.view` raises.
     """
@@ -42,10 +43,13 @@ class Pool:
             self.views[ask] = shown = view(dataset, *ask)
             self.rows[ask] = Rows(*(self._rows(part) for part in shown))
         self.images, self.labels = dataset.images, dataset.labels
+        self.clean: np.ndarray | None = None
         if self._made:
-            images, labels = self._make()
+            images, labels, clean = self._make()
             self.images = np.concatenate([dataset.images, images])
             self.labels = np.concatenate([dataset.labels, labels])
+            if (clean != labels).any():
+                self.clean = np.concatenate([dataset.labels, clean])
 
     def _rows(self, part: Part) -> np.ndarray:
         """Finds, or makes room for, every image of a part."""
@@ -73,14 +77,14 @@ class Pool:
             self._count += 1
         return known[key]
 
-    def _make(self) -> tuple[np.ndarray, np.ndarray]:
-        """The images and labels of the rows behind the source's own."""
+    def _make(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The images, labels and clean labels of the rows behind the source's own."""
         own = len(self.dataset.labels)
         images = np.empty((self._count - own, *self.dataset.images.shape[1:]), np.uint8)
-        labels = np.empty(len(images), np.int32)
+        labels, clean = np.empty((2, len(images)), np.int32)
         for look, known in self._made.items():
             rows = np.array([*known.values()]) - own
             example, partner, label = np.array([*known]).T
             images[rows] = render(self.dataset, look, example, partner)
-            labels[rows] = label
-        return images, labels
+            labels[rows], clean[rows] = label, self.dataset.labels[example]
+        return images, labels, clean

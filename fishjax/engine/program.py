@@ -34,10 +34,13 @@ class Slots(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What all runs read: the pool of images and its labels."""
+    """What all runs read: the pool of images and its labels, and, where some are flipped, the clean
+    ones.
+    """
 
     pool: jax.Array
     labels: jax.Array
+    clean: jax.Array | None = None
 
 
 def default_mapping() -> RunMapping:
@@ -115,7 +118,8 @@ def _over_runs(piece: Piece, mapping: RunMapping) -> Piece:
 
 
 def _feed(shared: Shared, slot: Slots) -> Feed:
-    return Feed(*shared, slot.train, slot.val, slot.test, slot.mean, slot.deviation)
+    pool, labels, clean = shared
+    return Feed(pool, labels, slot.train, slot.val, slot.test, slot.mean, slot.deviation, clean)
 
 
 def _begin(setup: Setup, shared: Shared, slot: Slots) -> Any:

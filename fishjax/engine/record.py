@@ -108,6 +108,9 @@ class Record:
                 yield stamps, f"{split}_{name}", "", [""], values[:, None]
             auc_of = np.stack([scores.auc_of[run] for scores in read])
             yield stamps, f"{split}_auc_of", "species", self.species, auc_of
+        for name in self.evaluations[0].flipped:
+            values = np.stack([evaluation.flipped[name][run] for evaluation in self.evaluations])
+            yield stamps, name, "", [""], values[:, None]
         revival = np.stack([evaluation.revival[run] for evaluation in self.evaluations])
         yield stamps, "revival", "", [""], revival[:, None]
         for name in self.evaluations[0].units:

@@ -48,7 +48,9 @@ class Runner:
         self._mapping: RunMapping = mapping
         self._programs: dict[Setup, Program] = {}
         self._saver = Saver()
-        self._shared = replicate(Shared(jnp.asarray(pool.images), jnp.asarray(pool.labels)), width)
+        clean = None if pool.clean is None else jnp.asarray(pool.clean)
+        shared = Shared(jnp.asarray(pool.images), jnp.asarray(pool.labels), clean)
+        self._shared = replicate(shared, width)
 
     def run(self, packs: Iterable[Pack], tick: Tick) -> None:
         """Runs every cell of `packs`; `tick` is told of run-steps as they are done."""
