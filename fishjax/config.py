@@ -5,6 +5,7 @@ Every field declares on itself whether it is *static* (it changes the compiled p
 """
 
 import dataclasses
+import math
 import typing
 from dataclasses import dataclass
 
@@ -32,8 +33,9 @@ class Config:
         for name, field in fields().items():
             section, _, attribute = name.partition(".")
             check(name, field, getattr(getattr(self, section), attribute))
-        for reason in (*_model(self), *_norm(self), *_time(self), *_loss(self), *_data(self)):
-            raise UsageError(reason)
+        for reasons in (_model, _norm, _time, _loss, _data, _augment):
+            for reason in reasons(self):
+                raise UsageError(reason)
 
 
 def fields() -> dict[str, dataclasses.Field]:
@@ -127,6 +129,13 @@ def _time(config: Config) -> Reasons:
             f"schedule.period={schedule.period:g} of schedule.kind={schedule.kind} is longer than "
             f"the run of {optim.epochs} epochs"
         )
+    if schedule.kind == "sgdr":
+        first, length = _last_cycle(schedule, optim.epochs)
+        if length > optim.epochs and schedule.growth > 1:
+            yield (
+                f"schedule.growth={schedule.growth:g} makes a cycle of {length:g} epochs from "
+                f"epoch {first:g} on, longer than the run of {optim.epochs} epochs"
+            )
     if config.watch.also_every >= optim.epochs:
         yield (
             f"watch.also_every={config.watch.also_every} does not come within the run of "
@@ -139,6 +148,14 @@ def _time(config: Config) -> Reasons:
         )
 
 
+def _last_cycle(schedule: Schedule, epochs: int) -> tuple[float, float]:
+    """Start and length of the sgdr cycle in which a run ends, in epochs."""
+    first, length = 0.0, schedule.period
+    while first + length < epochs:
+        first, length = first + length, length * schedule.growth
+    return first, length
+
+
 def _loss(config: Config) -> Reasons:
     """Losses whose parts do not compose."""
     if config.loss.kind == "focal" and config.loss.logit_adjustment:
@@ -146,6 +163,16 @@ def _loss(config: Config) -> Reasons:
             "loss.kind=focal and loss.logit_adjustment both reweigh the species; the focal factor "
             "would be taken of adjusted probabilities; choose one"
         )
+    reweighed = {
+        "loss.class_weight": config.loss.class_weight != "none",
+        "loss.logit_adjustment": config.loss.logit_adjustment > 0,
+    }
+    for name, present in reweighed.items():
+        if present and config.optim.sampling == "balanced":
+            yield (
+                f"optim.sampling=balanced and {name} both correct for how often a species is "
+                "trained on; together they would overcorrect; choose one"
+            )
 
 
 def _data(config: Config) -> Reasons:
@@ -162,3 +189,22 @@ def _data(config: Config) -> Reasons:
         yield "data.resolution=1 leaves one colour of an image; at least 2 is needed"
     if data.resolution > data.image_size:
         yield (f"data.resolution={data.resolution} is more than data.image_size={data.image_size}")
+
+
+def _augment(config: Config) -> Reasons:
+    """Strengths that round to no pixel, and colours in no unit."""
+    augment, size = config.augment, config.data.image_size
+    for name in ("shift", "cutout"):
+        strength = getattr(augment, name)
+        if 0 < strength * size <= 0.5:
+            least = math.floor(0.5 / size * 1e4 + 1) / 1e4
+            yield (
+                f"augment.{name}={strength:g} is at most half a pixel of {size} and rounds to "
+                f"none; it acts from {least:g} on; a pixel is {1 / size:.4f}"
+            )
+    for name in ("colour", "cutout"):
+        if getattr(augment, name) and config.data.normalise == "no":
+            yield (
+                f"augment.{name} acts on normalised inputs, in deviations around the mean pixel; "
+                "with data.normalise=no there are none"
+            )

@@ -11,6 +11,7 @@ from scipy import stats
 
 from fishjax import augment, train
 from fishjax.feed import class_counts
+from fishjax.fields import UsageError
 from fishjax.nn.models import build
 from fishjax.setup import AugmentShape
 from tests.runs import as_arrays, make_feed, tiny
@@ -246,3 +247,20 @@ def test_no_gradient_goes_back_through_a_gather():
     text = advance_as_text(**strengths)
     assert "gather" in text
     assert "scatter" not in text
+
+
+@pytest.mark.parametrize("size", [8, 16, 24])
+@pytest.mark.parametrize(
+    ("field", "change"), [("shift", augment.shifted), ("cutout", augment.cut_out)]
+)
+def test_half_a_pixel_does_nothing_and_is_refused_and_more_acts(field, change, size):
+    pixels = jax.random.normal(KEY, (1000, size, size, 3))
+
+    def acts(strength):
+        return bool(jnp.any(change(KEY, pixels, jnp.float32(strength)) != pixels))
+
+    assert not acts(0.5 / size)
+    assert acts(0.52 / size)
+    with pytest.raises(UsageError, match=f"augment.{field}.*at most half a pixel"):
+        tiny(data__image_size=size, **{f"augment__{field}": 0.5 / size})
+    tiny(data__image_size=size, **{f"augment__{field}": 0.52 / size})

@@ -165,7 +165,18 @@ def test_every_field_survives_json_and_text(name):
         ({"hyper.dropout": 0.2}, "model.dense has none"),
         ({"schedule.warmup": 60}, "the whole run of 60"),
         ({"schedule.kind": "sgdr", "schedule.period": 80}, "longer than the run of 60"),
+        ({"schedule.kind": "sgdr", "schedule.growth": 16}, "cycle of 160 epochs from epoch 10 on"),
         ({"loss.kind": "focal", "loss.logit_adjustment": 1}, "choose one"),
+        ({"optim.sampling": "balanced", "loss.logit_adjustment": 1}, "choose one"),
+        ({"optim.sampling": "balanced", "loss.class_weight": "sqrt"}, "choose one"),
+        ({"augment.shift": 0.02}, "it acts from 0.0209 on; a pixel is 0.0417"),
+        ({"augment.cutout": 0.02}, "it acts from 0.0209 on; a pixel is 0.0417"),
+        (
+            {"augment.shift": 0.03125, "data.image_size": 16},
+            "it acts from 0.0313 on; a pixel is 0.0625",
+        ),
+        ({"augment.colour": 0.1, "data.normalise": "no"}, "acts on normalised inputs"),
+        ({"augment.cutout": 0.25, "data.normalise": "no"}, "acts on normalised inputs"),
         ({"data.imbalance": "species"}, "needs data.imbalance_species"),
         ({"data.resolution": 1}, "at least 2"),
         ({"data.resolution": 32}, "more than data.image_size=24"),
@@ -178,6 +189,19 @@ def test_every_field_survives_json_and_text(name):
 def test_bad_settings_are_refused_by_name(changes, message):
     with pytest.raises(UsageError, match=message):
         override(Config(), changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augment.shift": 0.0209},
+        {"augment.cutout": 0.0313, "data.image_size": 16},
+        {"augment.flip": 0.5, "augment.shift": 0.1, "data.normalise": "no"},
+        {"schedule.kind": "sgdr", "schedule.growth": 2},
+    ],
+)
+def test_what_is_just_enough_is_taken(changes):
+    override(Config(), changes)
 
 
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=8), min_size=1, max_size=3))

@@ -83,7 +83,7 @@ NUMBERS = [
     {"period": 3.0, "warmup": 2.0, "floor": 0.1, "factor": 0.9, "growth": 2.0, "rise": 0.4},
     {"period": 0.7, "warmup": 1.5, "factor": 0.1, "growth": 1.3, "rise": 0.05},
     {"period": 1.0, "floor": 1e-4, "factor": 1.0, "growth": 1.001, "rise": 0.9},
-    {"period": 0.5, "floor": 1.0, "growth": 16.0},
+    {"period": 0.75, "floor": 1.0, "growth": 16.0},
 ]
 
 
