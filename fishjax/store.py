@@ -93,6 +93,11 @@ class SweepFolder:
         cells = [CellFolder(path) for path in sorted((self.path / "cells").glob("*/seed=*"))]
         return [(about, cell) for cell in cells if (about := cell.about())]
 
+    @property
+    def planned(self) -> bool:
+        """Whether a plan is pinned."""
+        return (self.path / PLAN).exists()
+
     def plan(self) -> dict[str, Any]:
         """The pinned plan; a UsageError where there is none."""
         try:
@@ -115,9 +120,9 @@ class SweepFolder:
         plan = json.loads(_json(plan))
         self._make()
         target = self.path / PLAN
-        if self._holds_something_else() and not target.exists():
+        if self._holds_something_else() and not self.planned:
             raise UsageError(f"{self.path} holds something else; name another --out")
-        if not target.exists():
+        if not self.planned:
             with contextlib.suppress(FileExistsError):
                 _create(target, _json(plan))
         pinned = self.plan()

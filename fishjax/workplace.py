@@ -16,8 +16,9 @@ from fishjax.engine.devices import describe
 from fishjax.engine.packs import Pack, ask_of, pack
 from fishjax.engine.program import default_mapping
 from fishjax.engine.runner import Runner, Tick, Usage
-from fishjax.fields import choose
+from fishjax.fields import UsageError, choose
 from fishjax.nn.models import build
+from fishjax.nn.own import source_digest
 from fishjax.provenance import revision
 from fishjax.results import collect
 from fishjax.settings import override, to_dict
@@ -74,7 +75,7 @@ class Workplace:
                 "width": PACK_WIDTH,
             },
         }
-        pinned = self.sweep.pin({**about, **plan}, growing=growing)
+        pinned = self.sweep.pin({**about, **self._code(), **plan}, growing=growing)
         write_json(self.sweep.path / ENVIRONMENT, {**revision(), **describe(), "data": self.source})
         write_samples(self.dataset, self.sweep.path / "samples")
         return pinned
@@ -121,6 +122,22 @@ class Workplace:
         signed = {**found, "timing": {**spent, "run_steps_per_s": speed}}
         write_json(self.sweep.path / file, signed)
         return signed
+
+    def _code(self) -> dict[str, dict[str, str]]:
+        """The digest of the source of every network of the user's own, nothing where there is none.
+
+        Raises UsageError where the folder was pinned with other code.
+        """
+        names = {self.base.model.own, *(arm.changes.get("model.own") for arm in self.study.arms)}
+        code = {name: source_digest(name) for name in sorted(filter(None, names))}
+        pinned = self.sweep.plan().get("code", {}) if self.sweep.planned else {}
+        for name, now in code.items():
+            if pinned.get(name, now) != now:
+                raise UsageError(
+                    f"{self.sweep.path} was started with other code of model.own={name}; "
+                    "take that back, or name another --out"
+                )
+        return {"code": code} if code else {}
 
     def _done(self, cell: Cell) -> bool:
         return self.sweep.cell(cell.folder).outcome() is not None

@@ -1,5 +1,6 @@
 """A network of the user's own: Flax's numbers, the same probes, refused where it cannot run."""
 
+import dataclasses
 import functools
 import json
 
@@ -22,10 +23,11 @@ from fishjax.nn import modules
 from fishjax.nn.model import Probe, Variables
 from fishjax.nn.models import build
 from fishjax.nn.modules import convolve
-from fishjax.nn.own import adapt
+from fishjax.nn.own import adapt, source_digest
 from fishjax.settings import override
-from fishjax.study import Scale, Study
+from fishjax.study import Request, Scale, Study
 from fishjax.sweep import Arm, Tuned, Tuning
+from fishjax.workplace import Workplace
 from tests import own_nets
 from tests.commands import run_study
 from tests.runs import TINY, as_arrays, make_feed, tiny
@@ -334,3 +336,41 @@ def test_a_study_refuses_a_missing_network_and_writes_nothing(tmp_path, capsys):
     assert run_study(STUDY, *asked, "--set", "model.own=tests.own_nets:linen_nett") == 2
     assert "did you mean 'linen_net'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("by", ["base", "arm"])
+def test_code_that_was_edited_between_two_starts_is_refused(by, tmp_path, monkeypatch):
+    folder, name = tmp_path / "out", f"net_of_{by}:linen_net"
+    code = tmp_path / f"net_of_{by}.py"
+    code.write_text("from tests.own_nets import Plain\n\n\ndef linen_net(classes):\n")
+    with code.open("a") as file:
+        file.write("    return Plain(classes)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    study, settings = STUDY, {"model.own": name}
+    if by == "arm":
+        arms = (*STUDY.arms, Arm("own", {"model.own": name}))
+        study, settings = dataclasses.replace(STUDY, arms=arms), {}
+    request = Request("laptop", DATA, folder, settings=settings)
+
+    def start():
+        Workplace(study, request).pin({"arms": {}, "seeds": [0]}, growing="seeds")
+
+    start()
+    start()
+    before = (folder / "sweep.json").read_bytes()
+    code.write_text(code.read_text().replace("Plain(classes)", "Plain(classes + 0)"))
+    with pytest.raises(UsageError, match=f"other code of model.own={name}.*another --out"):
+        start()
+    assert (folder / "sweep.json").read_bytes() == before
+
+
+def test_the_code_of_a_factory_is_that_of_the_module_that_defines_it_too(tmp_path, monkeypatch):
+    (tmp_path / "outer_net.py").write_text("from inner_net import build\n")
+    (tmp_path / "inner_net.py").write_text("def build(classes):\n    return classes\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    first = source_digest("outer_net:build")
+    assert first == source_digest("outer_net:build")
+    (tmp_path / "inner_net.py").write_text("def build(classes):\n    return classes + 1\n")
+    second = source_digest("outer_net:build")
+    (tmp_path / "outer_net.py").write_text("from inner_net import build  # again\n")
+    assert len({first, second, source_digest("outer_net:build")}) == 3

@@ -21,12 +21,16 @@ activation in "intermediates" (linen) or as `nnx.Intermediate` one step below it
 
 `hyper.init_gain`, `bias_shift`, `leaky_slope`, `dropout` and `norm_momentum` and the section
 `model` do not act on such a network. The flow along the depth is read over all layers but the head.
+A study's folder pins the code by `source_digest`, and is not resumed with other code.
 """
 
 import functools
+import hashlib
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Collection, Mapping
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -49,6 +53,26 @@ def adapt(setup: Setup) -> Model:
     logits `[batch, class]` or no hidden layer.
     """
     return _adapted(setup.model.own, setup.classes, setup.data.image_size)
+
+
+def source_digest(own: str) -> str:
+    """sha256 of the source of the module that `own` names, and of the one its factory is from.
+
+    What these import is left out. Raises UsageError for what cannot be imported.
+    """
+    factory = _factory(own)
+    names = {own.partition(":")[0], getattr(factory, "__module__", None) or ""}
+    modules = (sys.modules.get(name) for name in sorted(names))
+    sources = [_source(module) for module in modules if module]
+    return hashlib.sha256(repr(sources).encode()).hexdigest()
+
+
+def _source(module: ModuleType) -> str:
+    """The text of a module now; empty where it has none."""
+    try:
+        return inspect.getsource(module)
+    except (OSError, TypeError):
+        return ""
 
 
 @functools.lru_cache(maxsize=64)
