@@ -20,7 +20,7 @@ def prepare() -> None:
     """
     asked = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not asked and jax.config.values["jax_num_cpu_devices"] < 0:
-        jax.config.update("jax_num_cpu_devices", _cores())
+        jax.config.update("jax_num_cpu_devices", cores())
     if not jax.config.values["jax_compilation_cache_dir"]:
         base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         folder = pathlib.Path(base) / "fishjax" / "xla"
@@ -60,11 +60,20 @@ def describe() -> dict:
         "backend": jax.default_backend(),
         "device_kind": device.device_kind,
         "devices": jax.local_device_count(),
-        "cpus": _cores(),
+        "cpus": cores(),
     }
 
 
-def _cores() -> int:
+def processor() -> str:
+    """What compiled kernels and their speed depend on, as text."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+
+
+def cores() -> int:
     """The processors this process may use, where the system says so; else all of them."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
