@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from studies import HOSTILE, diverge, made_up_results, made_up_summary
 
-from fishjax.present.figures import CAPTIONS, layer_map, learning_curves, style, write_figures
+from fishjax.present.figures import CAPTIONS, layer_map, learning_curves, write_figures
 from fishjax.present.layers import casualties, dead_percent, log_flow
+from fishjax.present.paper import style
 from fishjax.present.wording import plain
 
 FILES = ["layer_map.pdf", "layer_map.svg", "learning_curves.pdf", "learning_curves.svg"]

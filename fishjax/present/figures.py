@@ -1,12 +1,10 @@
 """The figures of a study: learning curves, and what every layer's units and gradients did."""
 
-import io
+import functools
 import math
 import pathlib
 import textwrap
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib
@@ -20,35 +18,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fishjax.present.layers import casualties, dead_percent, log_flow, lost
+from fishjax.present.paper import COLOURS, DASHES, MARKERS, write_figure
 from fishjax.present.wording import plain, quantity
-from fishjax.store import write_atomically
 
-# Okabe and Ito 2008, Color Universal Design, without its yellow, which is too faint for a line.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "os^Dv<>pP*Xh"
-DASHES = ((), (4, 1.5), (1, 1), (5, 1, 1, 1))
 DEAD_COLOURS = matplotlib.colormaps["magma_r"]
 NOT_MEASURED = "#d9d9d9"
 TEXT_WIDTH = 6.75
 ACROSS = 6
 DECADES = 6.0
 LEAST = -1e3
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 7.5,
-    "axes.titlesize": 7.5,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.frameon": False,
-    "savefig.dpi": 300,
-    "svg.hashsalt": "fishjax",
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,
-    "text.parse_math": False,
-}
 CAPTIONS = {
     "learning_curves": "Accuracy on validation images and training loss of each arm: mean over "
     "seeds; the band reaches from the lowest to the highest seed. Diverged runs are counted in "
@@ -115,31 +93,13 @@ def write_figures(
     summary: Mapping[str, Any], results: xr.Dataset, folder: pathlib.Path
 ) -> list[pathlib.Path]:
     """Writes every figure as `folder/NAME.{svg,pdf}`; equal results give equal bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
-    with style():
-        for draw in (learning_curves, layer_map):
-            name, figure = draw.__name__, draw(results)
-            title = plain(f"{summary['study']}: {name.replace('_', ' ')}")
-            metadata = {
-                "svg": {"Title": title, "Description": CAPTIONS[name], "Date": None},
-                "pdf": {"Title": title, "Subject": CAPTIONS[name], "CreationDate": None},
-            }
-            for kind, about in metadata.items():
-                buffer = io.BytesIO()
-                figure.savefig(buffer, format=kind, metadata=about)
-                path = folder / f"{name}.{kind}"
-                write_atomically(path, buffer.getvalue())
-                written.append(path)
+    for draw in (learning_curves, layer_map):
+        name = draw.__name__
+        title = f"{summary['study']}: {name.replace('_', ' ')}"
+        make = functools.partial(draw, results)
+        written += write_figure(make, folder, name, title, CAPTIONS[name])
     return written
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """The look of a paper's figures; names are never read as mathematics, and may lack a glyph."""
-    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
 
 
 def _curve(

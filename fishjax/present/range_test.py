@@ -1,16 +1,14 @@
 """A learning-rate range test as a table and a figure."""
 
-import io
 import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from fishjax.evidence.range_test import RangeTest
-from fishjax.present.figures import COLOURS, DASHES, style
+from fishjax.present.paper import COLOURS, DASHES, write_figure
 from fishjax.present.table import Cell, Column, Number, Table
-from fishjax.present.wording import Quantity, plain
-from fishjax.store import write_atomically
+from fishjax.present.wording import Quantity
 
 RATE = Quantity("rate")
 SEED_COLOUR = "#b0b0b0"
@@ -65,19 +63,8 @@ def loss_curve(test: RangeTest) -> Figure:
 
 def write_curve(test: RangeTest, subject: str, folder: pathlib.Path) -> list[pathlib.Path]:
     """Writes the figure as `folder/loss_curve.{svg,pdf}`; equal tests give equal bytes."""
-    title = plain(f"range test: {subject}")
-    metadata = {
-        "svg": {"Title": title, "Description": CAPTION, "Date": None},
-        "pdf": {"Title": title, "Subject": CAPTION, "CreationDate": None},
-    }
-    with style():
-        figure, written = loss_curve(test), []
-        for kind, about in metadata.items():
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=about)
-            written.append(folder / f"loss_curve.{kind}")
-            write_atomically(written[-1], buffer.getvalue())
-    return written
+    title = f"range test: {subject}"
+    return write_figure(lambda: loss_curve(test), folder, "loss_curve", title, CAPTION)
 
 
 def _found(test: RangeTest) -> dict[str, np.ndarray]:
