@@ -46,6 +46,7 @@ class Fitting:
                 raise UsageError(f"the search needs a rate tuned for {arm.name} itself")
         names = tuple(arm.name for arm in self.arms)
         self.tuning: Tuning = dataclasses.replace(self.place.scale.tuning, arms=names)
+        self._found: dict[Stage, dict[str, float]] = {}
         for stage in self.stages():
             self.place.check(stage)
 
@@ -64,11 +65,10 @@ class Fitting:
         settings = self.search.settings()
         tuning = _once("tuning", (cell for each in settings for cell in self._tuning(each).cells))
         tuned = not any(pack.cells for pack in self.place.missing(tuning))
-        first = dict.fromkeys(self.tuning.arms, self.tuning.rates[0])
         judged = (
             cell
             for each in settings
-            for cell in self._judging(each, self._rates(each) if tuned else first).cells
+            for cell in self._judging(each, self._rates(each) if tuned else self.tuning.first).cells
         )
         return [tuning, _once("settings", judged)]
 
@@ -121,7 +121,11 @@ class Fitting:
         return Stage("setting", tuple(cells(turned, self.place.base, rates, seeds)))
 
     def _rates(self, setting: Setting) -> dict[str, float]:
-        return best_rates(self.place.collect(self._tuning(setting)), self.tuning)
+        """The tuned rates at one setting, once all of its tuning is committed; read once."""
+        stage = self._tuning(setting)
+        if stage not in self._found:
+            self._found[stage] = best_rates(self.place.collect(stage), self.tuning)
+        return self._found[stage]
 
     def _judge(self, setting: Setting) -> dict[str, Any]:
         rates = self._rates(setting)

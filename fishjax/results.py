@@ -70,9 +70,11 @@ def _parts(frames: Iterable[pd.DataFrame]) -> dict[str, list]:
     """The parts of each dimension, those of the run with the most of them first, as written."""
     found: dict[str, list[list]] = {}
     for rows in frames:
-        labelled = rows[(rows["dim"] != "") & ~rows["dim"].isin(NUMERIC)]
-        for dim, group in labelled.groupby("dim", observed=True):
-            found.setdefault(str(dim), []).append(_in_order(group["part"].astype(str)))
+        seen: dict[str, list] = {}
+        for dim, part in rows[["dim", "part"]].drop_duplicates().itertuples(index=False):
+            seen.setdefault(str(dim), []).append(str(part))
+        for dim in seen.keys() - {"", *NUMERIC}:
+            found.setdefault(dim, []).append(seen[dim])
     longest_first = {dim: sorted(lists, key=len, reverse=True) for dim, lists in found.items()}
     return {dim: _in_order(itertools.chain(*lists)) for dim, lists in longest_first.items()}
 

@@ -39,6 +39,7 @@ class Session:
         self.place = Workplace(study, request)
         self.study, self.scale = study, self.place.scale
         self.seeds = request.seeds or self.scale.seeds
+        self._tuned = not self.scale.tuning.arms
         if self.seeds[-1] >= TUNING_SEEDS_FROM:
             raise UsageError(f"seeds from {TUNING_SEEDS_FROM} on are kept for tuning")
         self._refuse_settings_without_effect(request)
@@ -63,20 +64,26 @@ class Session:
 
     def arm_stage(self) -> Stage:
         """Every arm at every seed, at the rates that the committed tuning cells chose."""
-        return self._arms_at(self.rates())
+        return self._arms_at(self.rates)
 
     def expected_stage(self) -> Stage:
         """The arms as they would be at the first rate tried: as many cells, the same programs."""
-        return self._arms_at({arm: self.scale.tuning.rates[0] for arm in self.scale.tuning.arms})
+        return self._arms_at(self.scale.tuning.first)
 
     def stages(self) -> list[Stage]:
-        """Both stages as far as they can be known: the arms' rates may still have to be tuned."""
-        tuning = self.tuning_stage()
-        tuned = not any(each.cells for each in self.place.missing(tuning))
-        return [tuning, self.arm_stage() if tuned else self.expected_stage()]
+        """Both stages as far as they can be known: the arms' rates may still have to be tuned.
 
+        Tuning that is committed is not looked at again.
+        """
+        tuning = self.tuning_stage()
+        self._tuned = self._tuned or not any(each.cells for each in self.place.missing(tuning))
+        return [tuning, self.arm_stage() if self._tuned else self.expected_stage()]
+
+    @functools.cached_property
     def rates(self) -> dict[str, float]:
-        """The tuned rate of each tuned arm."""
+        """The tuned rate of each tuned arm, once all of the tuning is committed."""
+        if not self.scale.tuning.arms:
+            return {}
         return best_rates(self.place.collect(self.tuning_stage()), self.scale.tuning)
 
     @functools.cached_property
@@ -119,7 +126,7 @@ class Session:
                 "seeds": list(tuning.seeds),
                 "rates": list(tuning.rates),
                 "settings_tried": len(tuning.rates) * len(tuning.arms),
-                "chosen": self.rates(),
+                "chosen": self.rates,
             },
         }
 
@@ -138,7 +145,7 @@ class Session:
 
     def _refuse_settings_without_effect(self, request: Request) -> None:
         """Refuses what every arm overrides, what no arm can use, and arms that change nothing."""
-        rates = dict.fromkeys(self.scale.tuning.arms, self.scale.tuning.rates[0])
+        rates = self.scale.tuning.first
         configs = {arm.name: arm.config(self.place.base, rates) for arm in self.study.arms}
         for key in request.settings:
             if all(key in arm.changes for arm in self.study.arms):

@@ -42,6 +42,11 @@ class Tuning:
     rates: tuple[float, ...]
     seeds: tuple[int, ...]
 
+    @property
+    def first(self) -> dict[str, float]:
+        """The first rate tried, for every tuned arm."""
+        return {arm: self.rates[0] for arm in self.arms}
+
     def candidates(self, arms: Sequence[Arm]) -> list[Arm]:
         """One arm for each tuned arm and rate, named `arm@rate`."""
         return [

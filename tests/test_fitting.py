@@ -6,8 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from fishjax import workplace
 from fishjax.evidence.plan import Plan, Reading, Scenario, Target
 from fishjax.fields import UsageError
+from fishjax.results import collect
 from fishjax.study import Knob, Search
 from fishjax.sweep import Arm, Tuned
 from tests.commands import run_study
@@ -65,6 +67,18 @@ def test_every_setting_is_tried_and_counted_and_shared_cells_are_run_once(found)
     plain, worn = rates * tuning_seeds + seeds, settings * (rates * tuning_seeds + seeds)
     assert search["runs"] == plain + worn == len(list(folder.rglob("DONE.json")))
     assert search["timing"]["total_s"] > search["timing"]["run_s"] > 0
+
+
+def test_a_second_start_reads_every_setting_once(found, monkeypatch):
+    read = []
+
+    def counting(sweep, folders, classes):
+        read.append(len(folders))
+        return collect(sweep, folders, classes)
+
+    monkeypatch.setattr(workplace, "collect", counting)
+    assert fit(STUDY, "--out", str(found[0])) == 0
+    assert read == 8 * [4]
 
 
 def test_the_setting_that_meets_every_target_by_the_most_deviations_is_taken(found):

@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import fishjax
+from fishjax import workplace
 from fishjax.config import Config
 from fishjax.data.source import open_source
 from fishjax.engine.program import Program
 from fishjax.evidence.plan import Claim, Contrast, Placebo, Plan, Reading, Scenario, Target
 from fishjax.fields import UsageError
+from fishjax.results import collect
 from fishjax.settings import override
 from fishjax.study import Scale, Study
 from fishjax.sweep import Arm, Tuned, Tuning, parse_seeds, parse_shard
@@ -86,6 +88,35 @@ def test_a_second_start_runs_nothing_and_says_the_same(finished, capfd):
     assert run("--out", str(finished)) == 0
     assert "0 run-steps of tuning, 0 run-steps of arms" in " ".join(capfd.readouterr().err.split())
     assert derived(finished) == before
+
+
+def test_a_second_start_reads_tuning_and_arms_once(finished, monkeypatch):
+    read = []
+
+    def counting(sweep, folders, classes):
+        read.append(len(folders))
+        return collect(sweep, folders, classes)
+
+    monkeypatch.setattr(workplace, "collect", counting)
+    assert run("--out", str(finished)) == 0
+    assert read == [2, 6]
+
+
+def test_a_study_without_a_tuned_arm_runs(tmp_path):
+    arms = (Arm("plain", {"hyper.lr": 0.02}), Arm("other", {"hyper.lr": 0.05}))
+    claim = Claim("0.1", "rate", "directional", Contrast(ACCURACY, "other", "plain", 1, 0.02))
+    fixed = Study(
+        name="fixed",
+        base=override(STUDY.base, {"optim.epochs": 2}),
+        arms=arms,
+        plan=Plan(None, (claim,), ()),
+        scales={"laptop": Scale((0,), Tuning((), (), ()))},
+    )
+    folder = tmp_path / "out"
+    assert run_study(fixed, "--data", DATA, "--out", str(folder)) == 0
+    summary = json.loads((folder / "summary.json").read_bytes())
+    assert [arm["name"] for arm in summary["arms"]] == ["plain", "other"]
+    assert summary["tuning"]["chosen"] == {}
 
 
 def test_a_damaged_cell_is_computed_again(finished):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, stats
+from scipy import optimize, special
 
 LEVEL = 0.95
 _NEAREST = 1e-9
@@ -23,7 +23,7 @@ class Auc(NamedTuple):
 def delong(score: np.ndarray, positive: np.ndarray, level: float = LEVEL) -> Auc:
     """The AUC of `score` `[example]` for bool `positive` `[example]`, ties counting one half.
 
-    Variance by DeLong et al. 1988 with the mid-ranks of Sun & Xu 2014; the interval is one of
+    Variance by DeLong et al. 1988 by sorting, as Sun & Xu 2014; the interval is one of
     Student's t on the logit scale, which keeps it inside [0, 1] (Pepe 2003, section 5.2), with the
     degrees of freedom of Brunner & Munzel 2000, since the normal one is too narrow for a rare
     species; 95 % still mean 92 to 93 with a dozen images of a species of AUC 0.92. Where that
@@ -40,9 +40,9 @@ def delong(score: np.ndarray, positive: np.ndarray, level: float = LEVEL) -> Auc
     parts = [0.0 if alone else np.var(of, ddof=1) / len(of) for of in (of_positives, of_negatives)]
     variance = sum(parts)
     if not variance or not 0.0 < auc < 1.0:
-        return Auc(auc, *_score_interval(auc, len(x), len(y), float(stats.norm.ppf(inside))))
+        return Auc(auc, *_score_interval(auc, len(x), len(y), float(special.ndtri(inside))))
     freedom = variance**2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, (x, y), strict=True))
-    half = float(stats.t.ppf(inside, freedom)) * math.sqrt(variance) / (auc * (1.0 - auc))
+    half = float(special.stdtrit(freedom, inside)) * math.sqrt(variance) / (auc * (1.0 - auc))
     centre = math.log(auc / (1.0 - auc))
     low, high = (1.0 / (1.0 + math.exp(-end)) for end in (centre - half, centre + half))
     return Auc(auc, low, high)
@@ -52,10 +52,13 @@ def placements(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """DeLong's structural components: for each positive in `x` the share of the negatives `y`
     below it, for each negative the share of the positives above it.
     """
-    together = stats.rankdata(np.concatenate([x, y]))
-    below = (together[: len(x)] - stats.rankdata(x)) / len(y)
-    above = 1.0 - (together[len(x) :] - stats.rankdata(y)) / len(x)
-    return below, above
+
+    def share_below(these: np.ndarray, others: np.ndarray) -> np.ndarray:
+        ordered = np.sort(others)
+        sides = (np.searchsorted(ordered, these, side) for side in ("left", "right"))
+        return sum(sides) / (2 * len(others))
+
+    return share_below(x, y), 1.0 - share_below(y, x)
 
 
 def by_species(predictions: pd.DataFrame, species: Sequence[str]) -> pd.DataFrame:
