@@ -1,0 +1,43 @@
+"""The programs of a sweep, compiled in threads while the pack before them trains."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from fishjax.engine.program import Program, RunMapping, Shared, Slots
+from fishjax.setup import Setup
+
+_PIECES = 4
+
+
+class Programs:
+    """One program for each static signature and pack width, kept from pack to pack.
+
+    XLA compiles outside the interpreter's lock, one piece on about one core: the pieces of the
+    first pack share the cores, those of the next signature take turns with training.
+    """
+
+    def __init__(self, mapping: RunMapping) -> None:
+        self.mapping: RunMapping = mapping
+        self._made: dict[tuple[Setup, int], Program] = {}
+        self._threads = ThreadPoolExecutor(min(_PIECES, os.cpu_count() or 1), "compile")
+
+    def of(self, setup: Setup, width: int) -> Program:
+        return self._made.setdefault((setup, width), Program(setup, self.mapping))
+
+    def ahead(self, setup: Setup, shared: Shared, slots: Slots) -> None:
+        """Begins to compile the program for packs of these shapes, unless that was begun before."""
+        self.of(setup, len(slots.active)).ahead(self._threads, shared, slots)
+
+    def stop(self) -> None:
+        """Gives up whatever compilation has not begun."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds that runs have waited for compilation so far."""
+        return sum(program.waited_s for program in self._made.values())
+
+    @property
+    def compile_s(self) -> float:
+        """Seconds that compilations have taken so far, beside running or not."""
+        return sum(program.compile_s for program in self._made.values())
