@@ -1,0 +1,209 @@
+"""Every lowering of the convolution against `lax.conv_general_dilated` and its own AD."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from fishjax.nn.conv import conv2d
+from fishjax.nn.lowering import Geometry, Kernels, lowered_by
+from fishjax.nn.lowerings.canonical import CANONICAL
+from fishjax.nn.lowerings.grouped import GROUPED
+from fishjax.nn.lowerings.packed import PACKED, pixels_at_once
+from fishjax.nn.lowerings.patches import PATCHES
+from fishjax.nn.lowerings.unrolled import unrolled
+
+LOWERINGS = {
+    "canonical": CANONICAL,
+    "grouped": GROUPED,
+    "packed": PACKED,
+    "patches": PATCHES,
+    "unrolled": unrolled(GROUPED),
+}
+NEW = {name: LOWERINGS[name] for name in ("grouped", "packed", "patches")}
+CASES = list(
+    itertools.product(
+        (1, 2, 3), ("SAME", "VALID"), ((1, 1), (2, 2), (3, 3), (5, 3)), ((8, 8), (7, 10), (5, 5))
+    )
+)
+RUNS = 3
+MAPPED = {"both": (0, 0), "images": (0, None), "kernels": (None, 0)}
+quickly = functools.partial(
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_llvm_disable_expensive_passes": True,
+    },
+)
+"""`jax.jit` of hundreds of small convolutions whose speed does not matter."""
+
+
+def reference(x, w, stride=1, padding="SAME"):
+    return lax.conv_general_dilated(
+        x, w, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def normals(seed, *shapes):
+    rng = np.random.default_rng(seed)
+    return tuple(jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes)
+
+
+def value_and_gradients(conv, x, w, g):
+    y, pull = jax.vjp(conv, x, w)
+    return y, *pull(g)
+
+
+def assert_close(ours, theirs, where=""):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=str(where))
+
+
+def factors(case):
+    stride, padding, kernel, size = case
+    x, w = normals(0, (2, *size, 3), (*kernel, 3, 5))
+    y = jax.eval_shape(lambda: reference(x, w, stride, padding))
+    return x, w, *normals(1, y.shape)
+
+
+def over_cases(conv):
+    """Output and both gradients of every case, in one compiled program."""
+    given = [factors(case) for case in CASES]
+
+    def every(given):
+        return [
+            value_and_gradients(functools.partial(conv, stride=stride, padding=padding), *each)
+            for (stride, padding, _, _), each in zip(CASES, given, strict=True)
+        ]
+
+    return quickly(every)(given)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return over_cases(reference)
+
+
+@pytest.mark.parametrize("lowering", NEW.values(), ids=NEW)
+def test_value_and_both_gradients_equal_the_reference(lowering, expected):
+    with lowered_by(Kernels(lambda geometry: lowering)):
+        got = over_cases(conv2d)
+    for case, ours, theirs in zip(CASES, got, expected, strict=True):
+        assert_close(ours, theirs, case)
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS.values(), ids=LOWERINGS)
+def test_mapped_over_runs_equals_the_reference_mapped(lowering):
+    def every(conv):
+        found = {}
+        for (name, axes), stride in itertools.product(MAPPED.items(), (1, 2)):
+            x, w = normals(2, (RUNS, 2, 6, 5, 2), (RUNS, 3, 2, 2, 4))
+            each = tuple(a if axis == 0 else a[0] for a, axis in zip((x, w), axes, strict=True))
+            (g,) = normals(3, (RUNS, 2, -(-6 // stride), -(-5 // stride), 4))
+            one = functools.partial(value_and_gradients, functools.partial(conv, stride=stride))
+            found[f"{name}, {stride}"] = jax.vmap(one, (*axes, 0))(*each, g)
+            found[f"{name}, {stride}, shared gradient"] = jax.vmap(one, (*axes, None))(*each, g[0])
+        return found
+
+    with lowered_by(Kernels(lambda geometry: lowering)):
+        got = quickly(lambda: every(conv2d))()
+    for name, theirs in quickly(lambda: every(reference))().items():
+        assert_close(got[name], theirs, name)
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS.values(), ids=LOWERINGS)
+def test_mapped_twice_equals_the_reference_mapped_twice(lowering):
+    axes = list(itertools.product(((0, 0), (0, None), (None, 0)), repeat=2))
+    stack = {(0, 0): (2, 2), (0, None): (2,), (None, 0): (2,), (None, None): ()}
+
+    def every(conv):
+        found = []
+        for outer, inner in axes:
+            leads = [stack[outer[i], inner[i]] for i in range(2)]
+            x, w = normals(4, (*leads[0], 1, 4, 4, 2), (*leads[1], 3, 3, 2, 3))
+            (g,) = normals(5, (2, 2, 1, 4, 4, 3))
+            one = functools.partial(value_and_gradients, conv)
+            found.append(jax.vmap(jax.vmap(one, (*inner, 0)), (*outer, 0))(x, w, g))
+        return found
+
+    with lowered_by(Kernels(lambda geometry: lowering)):
+        got = quickly(lambda: every(conv2d))()
+    assert_close(got, quickly(lambda: every(reference))())
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS.values(), ids=LOWERINGS)
+def test_second_derivatives_equal_the_reference(lowering):
+    shapes = (RUNS, 2, 5, 6, 3), (RUNS, 3, 3, 3, 4)
+    at, along = normals(6, *shapes), normals(7, *shapes)
+
+    def products(conv):
+        def of(stride, x, w, dx, dw):
+            def slope(x, w):
+                of_loss = jax.grad(lambda x, w: jnp.sum(jnp.sin(conv(x, w, stride))), (0, 1))
+                return sum(map(jnp.vdot, of_loss(x, w), (dx, dw)))
+
+            return jax.grad(slope, (0, 1))(x, w)
+
+        return quickly(
+            lambda: [jax.vmap(functools.partial(of, stride))(*at, *along) for stride in (1, 2)]
+        )()
+
+    with lowered_by(Kernels(lambda geometry: lowering)):
+        got = products(conv2d)
+    assert_close(got, products(reference))
+
+
+def convolutions(lowering, axes):
+    """`(feature groups, batch groups)` of each convolution in the three maps of some runs."""
+
+    def maps(x, w, g):
+        geometry = Geometry((2, 6, 6, 2), (3, 3, 2, 4), 1, ((1, 1), (1, 1)))
+        return (
+            lowering.forward(x, w, geometry),
+            lowering.input_gradient(g, w, geometry),
+            lowering.kernel_gradient(x, g, geometry),
+        )
+
+    x, w, g = normals(8, (2, 6, 6, 2), (3, 3, 2, 4), (2, 6, 6, 4))
+    given = [
+        a if axis is None else jnp.stack([a] * RUNS)
+        for a, axis in zip((x, w, g), axes, strict=True)
+    ]
+    text = jax.jit(jax.vmap(maps, axes)).lower(*given).as_text()
+    groups = []
+    for line in text.splitlines():
+        if "stablehlo.convolution" in line:
+            numbers = [line.split(f"{kind}_group_count = ")[1] for kind in ("feature", "batch")]
+            groups.append(tuple(int(number.split(" ")[0]) for number in numbers))
+    return groups
+
+
+def test_grouped_is_one_convolution_for_each_map():
+    assert convolutions(GROUPED, (0, 0, 0)) == [(RUNS, 1), (RUNS, 1), (1, RUNS)]
+    assert convolutions(CANONICAL, (0, 0, 0)) == [(RUNS, 1)] * 3
+
+
+def test_grouped_leaves_shared_images_dense():
+    assert convolutions(GROUPED, (None, 0, 0)) == [(1, 1), (RUNS, 1), (1, 1)]
+
+
+def test_unrolled_is_a_dense_convolution_for_each_run():
+    assert convolutions(unrolled(GROUPED), (0, 0, 0)) == [(1, 1)] * 3 * RUNS
+    assert convolutions(unrolled(GROUPED), (None, 0, 0)) == [(1, 1)] * (RUNS + 2)
+
+
+def test_patches_are_no_convolution():
+    assert convolutions(PATCHES, (0, 0, 0)) == []
+
+
+@pytest.mark.parametrize(
+    ("channels", "out", "pixels"),
+    [(3, 8, 8), (3, 16, 4), (3, 32, 2), (8, 3, 8), (8, 8, 4), (16, 16, 2), (16, 32, 1), (24, 3, 1)],
+)
+def test_few_channels_are_packed_and_many_are_not(channels, out, pixels):
+    geometry = Geometry((1, 32, 32, channels), (3, 3, channels, out), 1, ((1, 1), (1, 1)))
+    assert pixels_at_once(geometry, channels, out) == pixels
