@@ -1,10 +1,12 @@
 """A study's folder with its data: which cells are missing, running them, reading them back."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import xarray as xr
 
 from fishjax.config import Config
@@ -12,9 +14,12 @@ from fishjax.data.corruptions import view
 from fishjax.data.pool import Pool
 from fishjax.data.sheet import write_samples
 from fishjax.data.source import open_source
+from fishjax.engine.compiler import Programs
 from fishjax.engine.devices import describe
-from fishjax.engine.packs import Pack, ask_of, pack
-from fishjax.engine.program import default_mapping
+from fishjax.engine.memory import free_per_device
+from fishjax.engine.packs import Pack, ask_of, pack, shared, slots
+from fishjax.engine.plan import PACK_WIDTH, even, planned
+from fishjax.engine.program import Program, Shared, Slots, default_mapping
 from fishjax.engine.runner import Runner, Tick, Usage
 from fishjax.fields import UsageError, choose
 from fishjax.nn.models import build
@@ -25,8 +30,6 @@ from fishjax.settings import override, to_dict
 from fishjax.store import ENVIRONMENT, SweepFolder, write_json
 from fishjax.study import Request, Scale, Study
 from fishjax.sweep import Cell
-
-PACK_WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,40 @@ class Workplace:
         self.base: Config = override(override(study.base, self.scale.settings), request.settings)
         self.sweep = SweepFolder(request.out)
         self.dataset = open_source(request.data, self.base.data.image_size)
+        self._programs = Programs(default_mapping())
+        self._stages: dict[str, Stage] = {}
+        self._pool: Pool | None = None
+        self._width = self._pinned_width() or even(PACK_WIDTH, jax.local_device_count())
 
     def check(self, stage: Stage) -> None:
         """Raises UsageError for a cell whose data cannot be split or corrupted as it asks, and for
         a network of the user's own that does not run.
         """
-        for each in pack(stage.cells, len(self.dataset.species), PACK_WIDTH):
+        self._stages[stage.name] = stage
+        for each in self._packs(stage):
             build(each.setup)
         for ask in dict.fromkeys(map(ask_of, stage.cells)):
             view(self.dataset, *ask)
 
     def pin(self, plan: dict[str, Any], growing: str) -> dict[str, Any]:
-        """Pins the plan in the folder, or checks it against the one an earlier start pinned."""
+        """Pins the plan in the folder, or checks it against the one an earlier start pinned.
+
+        The pack width is the earlier start's, also where memory or devices would now say another.
+        """
+        if self._pinned_width() is None:
+            self._width = planned(self._needs(), jax.local_device_count(), free_per_device())
+        try:
+            pinned = self._pin(plan, growing)
+        except UsageError:
+            if self._pinned_width() in (None, self._width):
+                raise
+            self._width = self._pinned_width() or self._width
+            pinned = self._pin(plan, growing)
+        write_json(self.sweep.path / ENVIRONMENT, {**revision(), **describe(), "data": self.source})
+        write_samples(self.dataset, self.sweep.path / "samples")
+        return pinned
+
+    def _pin(self, plan: dict[str, Any], growing: str) -> dict[str, Any]:
         about = {
             "schema": 1,
             "study": self.study.name,
@@ -72,13 +97,10 @@ class Workplace:
             "engine": {
                 "backend": describe()["backend"],
                 "mapping": default_mapping(),
-                "width": PACK_WIDTH,
+                "width": self._width,
             },
         }
-        pinned = self.sweep.pin({**about, **self._code(), **plan}, growing=growing)
-        write_json(self.sweep.path / ENVIRONMENT, {**revision(), **describe(), "data": self.source})
-        write_samples(self.dataset, self.sweep.path / "samples")
-        return pinned
+        return self.sweep.pin({**about, **self._code(), **plan}, growing=growing)
 
     @property
     def source(self) -> dict[str, str]:
@@ -87,22 +109,20 @@ class Workplace:
 
     def runner(self, stages: Iterable[Stage]) -> Runner:
         """What runs the packs of these stages, whose cells may still change in what is tuned."""
-        pool = Pool(self.dataset, (ask_of(cell) for stage in stages for cell in stage.cells))
-        return Runner(pool, self.sweep, default_mapping(), PACK_WIDTH)
+        return Runner(self._pool_of(stages), self.sweep, self._programs, self._width)
 
     def missing(self, stage: Stage) -> list[Pack]:
         """The packs of the stage, each with only the cells that are not committed."""
-        packs = pack(stage.cells, len(self.dataset.species), PACK_WIDTH)
         return [
             dataclasses.replace(each, cells=tuple(c for c in each.cells if not self._done(c)))
-            for each in packs
+            for each in self._packs(stage)
         ]
 
     def run(self, stage: Stage, runner: Runner, tick: Tick) -> bool:
         """Runs this process's share of what is missing; True once the whole stage is committed."""
         share, shares = self.request.shard
         mine = [each for each in self.missing(stage)[share::shares] if each.cells]
-        runner.run(mine, tick)
+        runner.run(mine, tick, self._after(stage)[share::shares])
         return not any(each.cells for each in self.missing(stage))
 
     def collect(self, stage: Stage) -> xr.Dataset:
@@ -141,3 +161,34 @@ class Workplace:
 
     def _done(self, cell: Cell) -> bool:
         return self.sweep.cell(cell.folder).outcome() is not None
+
+    def _packs(self, stage: Stage) -> list[Pack]:
+        return pack(stage.cells, len(self.dataset.species), self._width)
+
+    def _after(self, stage: Stage) -> list[Pack]:
+        """The packs of the stages that were checked after this one."""
+        names = list(self._stages)
+        later = names[names.index(stage.name) + 1 :]
+        return [each for name in later for each in self._packs(self._stages[name])]
+
+    def _needs(self) -> Iterator[tuple[Program, Shared, Slots]]:
+        """Each setup's program, the pool, and a pack of one run."""
+        pool = self._pool_of(self._stages.values())
+        every = [each for stage in self._stages.values() for each in self._packs(stage)]
+        for setup, only in {each.setup: each.narrowed(1)[0] for each in every}.items():
+            yield self._programs.of(setup, self._width), shared(pool), slots(pool, only)
+
+    def _pool_of(self, stages: Iterable[Stage]) -> Pool:
+        """The pool of these stages' cells, made once."""
+        asks = dict.fromkeys(ask_of(cell) for stage in stages for cell in stage.cells)
+        if self._pool is None or list(self._pool.views) != list(asks):
+            self._pool = Pool(self.dataset, asks)
+        return self._pool
+
+    def _pinned_width(self) -> int | None:
+        """The width that an earlier start pinned, where there was one."""
+        with contextlib.suppress(UsageError):
+            engine = self.sweep.plan().get("engine")
+            width = engine.get("width") if isinstance(engine, dict) else None
+            return width if isinstance(width, int) and width > 0 else None
+        return None

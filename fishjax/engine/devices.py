@@ -10,26 +10,22 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from fishjax.engine import cache
+
 PACKAGES = ("fishjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def prepare() -> None:
     """One CPU device per core and a persistent compilation cache, unless the user has set them.
 
-    To be called before JAX starts. The cache is private to the user: what lies in it is run.
+    To be called before JAX starts. See `cache.enable` for what the cache warns of.
     """
     asked = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not asked and jax.config.values["jax_num_cpu_devices"] < 0:
         jax.config.update("jax_num_cpu_devices", cores())
     if not jax.config.values["jax_compilation_cache_dir"]:
         base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        folder = pathlib.Path(base) / "fishjax" / "xla"
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError:
-            return
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        cache.enable(pathlib.Path(base) / "fishjax" / "xla")
 
 
 def run_mesh(width: int) -> Mesh:
@@ -42,6 +38,11 @@ def run_mesh(width: int) -> Mesh:
 def replicate(tree: Any, width: int) -> Any:
     """The arrays of `tree` on every device that packs of `width` runs are spread over."""
     return jax.device_put(tree, NamedSharding(run_mesh(width), PartitionSpec()))
+
+
+def spread(tree: Any, width: int) -> Any:
+    """The arrays of `tree`, `[run, ...]`, over those devices, each with its share of the runs."""
+    return jax.device_put(tree, NamedSharding(run_mesh(width), PartitionSpec("run")))
 
 
 def describe() -> dict:

@@ -1,5 +1,6 @@
 """Cells in packs of one width and one static signature, and the arrays that feed them."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fishjax.data.pool import Ask, Pool
-from fishjax.engine.program import Slots
+from fishjax.engine.program import Shared, Slots
 from fishjax.sections import Data
 from fishjax.setup import Hyper, Setup, lower
 from fishjax.sweep import Cell
@@ -27,22 +28,45 @@ class Pack:
         """Optimisation steps of all its runs together."""
         return len(self.cells) * self.setup.optim.epochs * self.setup.steps_per_epoch
 
+    def narrowed(self, width: int) -> "list[Pack]":
+        """The same cells in their order, `width` to a pack."""
+        return [
+            Pack(self.setup, self.cells[first : first + width], width)
+            for first in range(0, len(self.cells), width)
+        ]
+
 
 def pack(cells: Sequence[Cell], classes: int, width: int) -> list[Pack]:
-    """The cells in their order, `width` to a pack, each pack of one setup."""
+    """The cells in their order, `width` to a pack, each pack of one setup, the dearest setup first.
+
+    Then what does not fit in memory shows at once, the long run hides the compilation of the next
+    setup, and shards that take packs in turn end at about the same time.
+    """
     groups: dict[Setup, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(lower(cell.config, classes)[0], []).append(cell)
-    return [
-        Pack(setup, tuple(group[first : first + width]), width)
-        for setup, group in groups.items()
-        for first in range(0, len(group), width)
-    ]
+    whole = [Pack(setup, tuple(group), len(group)) for setup, group in groups.items()]
+    whole.sort(key=_cost, reverse=True)
+    return [each for group in whole for each in group.narrowed(width)]
+
+
+def _cost(pack: Pack) -> int:
+    """Roughly the multiplications of all its steps: those of 3 x 3 convolutions, none pooled."""
+    model = pack.setup.model
+    channels = (3, *model.channels)
+    per_pixel = 9 * sum(a * b for a, b in itertools.pairwise(channels))
+    return pack.run_steps * pack.setup.optim.batch_size * pack.setup.data.image_size**2 * per_pixel
 
 
 def ask_of(cell: Cell) -> Ask:
     """What the cell wants of a pool."""
     return cell.config.data, cell.seed
+
+
+def shared(pool: Pool) -> Shared:
+    """The pool as arrays."""
+    clean = None if pool.clean is None else jnp.asarray(pool.clean)
+    return Shared(jnp.asarray(pool.images), jnp.asarray(pool.labels), clean)
 
 
 def slots(pool: Pool, pack: Pack) -> Slots:

@@ -1,21 +1,24 @@
 """Runs cells that are not committed yet, pack by pack, and commits them."""
 
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
 from fishjax.data.corruptions import Part, view_digest
 from fishjax.data.pool import Pool
+from fishjax.engine import cache
 from fishjax.engine.checkpoints import Saver
-from fishjax.engine.devices import replicate
-from fishjax.engine.packs import Pack, ask_of, slots
-from fishjax.engine.program import Program, RunMapping, Shared, Slots
+from fishjax.engine.compiler import Programs
+from fishjax.engine.devices import replicate, spread
+from fishjax.engine.packs import Pack, ask_of, shared, slots
+from fishjax.engine.plan import half, widened
+from fishjax.engine.program import Program, Slots
 from fishjax.engine.record import Record
 from fishjax.nn.models import build
 from fishjax.settings import to_dict
@@ -28,53 +31,95 @@ Tick = Callable[[int], None]
 
 @dataclass
 class Usage:
-    """Seconds and run-steps of this start; compilation and running do not overlap."""
+    """Seconds and run-steps of this start.
+
+    compile_s: waiting for a compilation, while nothing ran. run_s: all other seconds of the packs.
+    compiling_s: the seconds of every compilation, most of them beside running or one another.
+    """
 
     compile_s: float = 0.0
     run_s: float = 0.0
     run_steps: int = 0
+    compiling_s: float = 0.0
 
 
 class Runner:
-    """Turns cells into committed folders; keeps compiled programs from pack to pack.
+    """Turns cells into committed folders.
 
     Every cell's data must be in the pool, whose size is part of the compiled programs.
     """
 
-    def __init__(self, pool: Pool, sweep: SweepFolder, mapping: RunMapping, width: int) -> None:
+    def __init__(self, pool: Pool, sweep: SweepFolder, programs: Programs, width: int) -> None:
         self.usage = Usage()
         self._pool, self._sweep = pool, sweep
         self._dataset, self._source = pool.dataset, pool.dataset.digest()
-        self._mapping: RunMapping = mapping
-        self._programs: dict[Setup, Program] = {}
+        self._programs = programs
+        self._begun: set[Setup] = set()
+        self._narrowed: dict[Setup, int] = {}
         self._saver = Saver()
-        clean = None if pool.clean is None else jnp.asarray(pool.clean)
-        shared = Shared(jnp.asarray(pool.images), jnp.asarray(pool.labels), clean)
-        self._shared = replicate(shared, width)
+        self._shared = replicate(shared(pool), width)
 
-    def run(self, packs: Iterable[Pack], tick: Tick) -> None:
-        """Runs every cell of `packs`; `tick` is told of run-steps as they are done."""
-        for pack in packs:
-            start, compiled = time.monotonic(), self._compiled_s()
+    def run(self, packs: Sequence[Pack], tick: Tick, later: Sequence[Pack] = ()) -> None:
+        """Runs every cell of `packs`; `tick` is told of run-steps as they are done.
+
+        later: packs that may follow, whose programs can be compiled while the last of these runs.
+        """
+        try:
+            for position, pack in enumerate(packs):
+                self._compile_ahead([*packs[position:], *later])
+                start, waited = time.monotonic(), self._programs.waited_s
+                try:
+                    self._run_within_memory(pack, tick)
+                finally:
+                    waiting = self._programs.waited_s - waited
+                    self.usage.compile_s += waiting
+                    self.usage.run_s += time.monotonic() - start - waiting
+                    cache.seal()
+        except BaseException:
+            self._programs.stop()
+            raise
+        finally:
+            self.usage.compiling_s = self._programs.compile_s
+
+    def _compile_ahead(self, packs: Sequence[Pack]) -> None:
+        """Begins to compile for the first pack and for the next that has another setup."""
+        first = packs[0]
+        other = next((each for each in packs if each.setup != first.setup), first)
+        for each in (first, other):
+            if each.setup not in self._begun:
+                self._begun.add(each.setup)
+                one = slots(self._pool, each.narrowed(1)[0])
+                self._programs.ahead(each.setup, self._shared, widened(one, each.width))
+
+    def _run_within_memory(self, pack: Pack, tick: Tick) -> None:
+        """Runs the pack; where memory runs out, at half its width, which its setup then keeps."""
+        for each in pack.narrowed(self._narrowed.get(pack.setup, pack.width)):
+            half_width = half(each.width, jax.local_device_count())
+            done = self.usage.run_steps
             try:
-                self._run(pack, tick)
-            finally:
-                compiling = self._compiled_s() - compiled
-                self.usage.compile_s += compiling
-                self.usage.run_s += time.monotonic() - start - compiling
-
-    def _compiled_s(self) -> float:
-        return sum(program.compile_s for program in self._programs.values())
+                self._run(each, tick)
+                continue
+            except (MemoryError, jax.errors.JaxRuntimeError) as error:
+                if not _is_of_memory(error) or pack.setup in self._narrowed or not half_width:
+                    raise
+            print(
+                f"packs of {each.width} runs do not fit in memory: going on with {half_width}",
+                file=sys.stderr,
+            )
+            tick(done - self.usage.run_steps)
+            self.usage.run_steps = done
+            self._narrowed[pack.setup] = half_width
+            self._run_within_memory(each, tick)
 
     def _run(self, pack: Pack, tick: Tick) -> None:
-        program = self._programs.setdefault(pack.setup, Program(pack.setup, self._mapping))
+        program = self._programs.of(pack.setup, pack.width)
         folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
         for folder, cell in zip(folders, pack.cells, strict=True):
             about = {"arm": cell.arm, "seed": cell.seed, "species": self._dataset.species}
             shown = {"data_hash": view_digest(self._source, *ask_of(cell))}
             folder.start({**about, **shown, "config": to_dict(cell.config)})
         record = Record(pack.setup, build(pack.setup), self._dataset.species)
-        runs = slots(self._pool, pack)
+        runs = spread(slots(self._pool, pack), pack.width)
         state = self._train(program, pack, runs, record, tick)
         self._commit(pack, runs, record, jax.device_get(state))
 
@@ -82,18 +127,18 @@ class Runner:
         self, program: Program, pack: Pack, runs: Slots, record: Record, tick: Tick
     ) -> State:
         """Trains the pack to the end; the host reads a chunk while the next one runs."""
-        shared, setup = self._shared, pack.setup
-        state, evaluation = program.assess(shared, runs, program.begin(shared, runs))
+        pool, setup = replicate(self._shared, pack.width), pack.setup
+        state, evaluation = program.assess(pool, runs, program.begin(pool, runs))
         steps = len(pack.cells) * setup.watch.every * setup.steps_per_epoch
         for _ in range(setup.optim.epochs // setup.watch.every):
-            state, trace = program.advance(shared, runs, state)
+            state, trace = program.advance(pool, runs, state)
             self._note(pack, record, evaluation)
-            state, evaluation = program.assess(shared, runs, state)
+            state, evaluation = program.assess(pool, runs, state)
             record.traces.append(jax.device_get(trace))
             self.usage.run_steps += steps
             tick(steps)
         self._note(pack, record, evaluation)
-        record.examination = jax.device_get(program.finish(shared, runs, state))
+        record.examination = jax.device_get(program.finish(pool, runs, state))
         return state
 
     def _note(self, pack: Pack, record: Record, evaluation: Any) -> None:
@@ -124,10 +169,15 @@ class Runner:
                 tables["labels"] = _labels(shown.train, truth)
             bad = int(state.bad_step[run])
             status = "done" if bad < 0 else "diverged"
-            folder.commit(tables, {"status": status, "diverged_step": bad})
+            outcome = {"status": status, "diverged_step": bad, "pack_width": pack.width}
+            folder.commit(tables, outcome)
 
 
 def _labels(train: Part, truth: np.ndarray) -> pa.Table:
     """Of every training image its index in the source, the label it was given, and the true one."""
     columns = {"example": train.example, "label": train.label, "clean": truth[train.example]}
     return pa.table(columns)
+
+
+def _is_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

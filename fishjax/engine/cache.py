@@ -1,0 +1,86 @@
+"""The persistent compilation cache: private to the user, and no entry is trusted unseen.
+
+What lies in it is run. JAX takes an entry as it finds it: one that cannot be unpacked is warned of
+at every start and never replaced, one that can is run, whatever program it came from. Here every
+entry is sealed by the sha256 of its name and content once it is written, and what does not agree
+with its seal is deleted before JAX starts: it costs a warning and a compilation.
+"""
+
+import atexit
+import hashlib
+import os
+import pathlib
+import stat
+import time
+import warnings
+
+import jax
+
+_ENTRY, _SEAL = "-cache", "-seal"
+_GRACE_S = 600.0
+"""How long another process may take from writing an entry to sealing it."""
+
+_in_use: dict[pathlib.Path, float] = {}
+"""The directory in use and the time of the start, which sealed nothing older."""
+
+
+def enable(folder: pathlib.Path) -> None:
+    """Makes JAX keep every compiled program in `folder`, made where it is missing.
+
+    Warns and goes without where others may write to it or it is not the user's own; goes without
+    where it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError:
+        return
+    if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        warnings.warn(
+            f"{folder} belongs to someone else or can be written by others: compiled programs are "
+            "not kept there",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return
+    if damaged := _drop_damaged(folder):
+        warnings.warn(
+            f"{damaged} damaged or unfinished entries in {folder} were deleted and are compiled "
+            "again",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    _in_use[folder] = time.time()
+    atexit.register(seal)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def seal() -> None:
+    """Seals what was written to the cache since this process started."""
+    for folder, start in _in_use.items():
+        for entry in folder.glob(f"*{_ENTRY}"):
+            mark = _mark(entry)
+            if not mark.exists() and entry.stat().st_mtime >= start:
+                mark.write_text(_sum(entry))
+
+
+def _drop_damaged(folder: pathlib.Path) -> int:
+    """Deletes the entries that disagree with their seal, or have none for long, and counts them."""
+    count = 0
+    for entry in folder.glob(f"*{_ENTRY}"):
+        mark = _mark(entry)
+        unfinished = not mark.exists() and time.time() - entry.stat().st_mtime > _GRACE_S
+        if unfinished or (mark.exists() and mark.read_text() != _sum(entry)):
+            entry.unlink()
+            mark.unlink(missing_ok=True)
+            count += 1
+    return count
+
+
+def _mark(entry: pathlib.Path) -> pathlib.Path:
+    return entry.with_name(entry.name.removesuffix(_ENTRY) + _SEAL)
+
+
+def _sum(entry: pathlib.Path) -> str:
+    return hashlib.sha256(entry.name.encode() + entry.read_bytes()).hexdigest()
