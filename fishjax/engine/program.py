@@ -15,9 +15,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from fishjax import train
 from fishjax.engine.devices import run_mesh
 from fishjax.feed import Feed
+from fishjax.nn.lowering import Kernels, lowered_by
+from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.setup import Hyper, Setup
 
 RunMapping = Literal["map", "vmap"]
+XLA = Kernels(lambda geometry: CANONICAL)
 Piece = Callable[..., Any]
 
 
@@ -53,12 +56,14 @@ def default_mapping() -> RunMapping:
 class Program:
     """Compiled `begin`, `advance`, `assess` and `finish` of one setup at one pack width.
 
-    Each is compiled once: ahead of its first call where `ahead` was called, else at that call.
+    They compute with `kernels`. Each is compiled once: ahead of its first call where `ahead` was
+    called, else at that call.
     waited_s: seconds that calls have waited for compilation so far.
     """
 
     setup: Setup
     mapping: RunMapping
+    kernels: Kernels = XLA
     waited_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -127,7 +132,8 @@ class Program:
             jax.tree.map(functools.partial(_shape, sharding=NamedSharding(mesh, spec)), tree)
             for tree, spec in zip((shared, slots, *rest), specs, strict=True)
         ]
-        return self._spread[piece, mesh].trace(*shapes)
+        with lowered_by(self.kernels):
+            return self._spread[piece, mesh].trace(*shapes)
 
 
 class _Compiled(NamedTuple):

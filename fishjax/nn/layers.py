@@ -1,14 +1,21 @@
 """The layers a CNN is made of, each cheap inside a scan and mapped over runs."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from fishjax.nn.conv import conv2d
+from fishjax.nn.lowering import Epilogue
 
 
 class Conv(nn.Module):
-    """A square convolution, SAME; its kernel is drawn with unit deviation."""
+    """A square convolution, SAME; its kernel is drawn with unit deviation.
+
+    Called with `then`, it gives `then(x, None, bias)` of the convolved images instead.
+    """
 
     channels: int
     use_bias: bool
@@ -16,10 +23,13 @@ class Conv(nn.Module):
     stride: int = 1
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, then: Callable[..., Epilogue] | None = None) -> Any:
         shape = (self.size, self.size, x.shape[-1], self.channels)
         y = conv2d(x, self.param("kernel", nn.initializers.normal(1.0), shape), self.stride)
-        return _add_bias(self, y, self.channels) if self.use_bias else y
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", nn.initializers.zeros, (self.channels,))
+        return _add(y, bias) if then is None else then(y, None, bias)
 
 
 class Dense(nn.Module):
@@ -32,7 +42,9 @@ class Dense(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (x.shape[-1], self.units)
         y = x @ self.param("kernel", nn.initializers.normal(1.0), shape)
-        return _add_bias(self, y, self.units) if self.use_bias else y
+        if not self.use_bias:
+            return y
+        return _add(y, self.param("bias", nn.initializers.zeros, (self.units,)))
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -52,6 +64,5 @@ def dropout(x: jax.Array, rate: jax.Array | float, key: jax.Array) -> jax.Array:
     return jnp.where(kept, x / (1.0 - rate), 0.0)
 
 
-def _add_bias(module: nn.Module, y: jax.Array, size: int) -> jax.Array:
-    bias = module.param("bias", nn.initializers.zeros, (size,))
-    return y + bias.reshape((1,) * (y.ndim - 1) + (size,))
+def _add(y: jax.Array, bias: jax.Array) -> jax.Array:
+    return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))

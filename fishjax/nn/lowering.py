@@ -24,6 +24,11 @@ class Geometry:
     stride: int
     pads: tuple[tuple[int, int], ...]
 
+    def __str__(self) -> str:
+        sizes = ("x".join(map(str, each)) for each in (self.images, self.kernel))
+        pads = ",".join(f"{low}+{high}" for low, high in self.pads)
+        return f"{' * '.join(sizes)} / {self.stride} pad {pads}"
+
     @property
     def output(self) -> tuple[int, ...]:
         """`[batch, height', width', out]`."""
@@ -46,14 +51,40 @@ class Lowering(NamedTuple):
     kernel_gradient: Callable[[jax.Array, jax.Array, Geometry], jax.Array]
 
 
-Choice = Callable[[Geometry], Lowering]
-_chosen: contextvars.ContextVar[Choice | None] = contextvars.ContextVar("lowering", default=None)
+class Epilogue(NamedTuple):
+    """What a block leaves behind: see `Block`."""
+
+    out: jax.Array
+    peak: jax.Array
+    mean: jax.Array
+    variance: jax.Array
+
+
+Block = Callable[..., Epilogue]
+"""What follows a convolution in training, in one: block(x, scale, bias, slope, pool).
+
+x `[batch, height, width, channel]` is normed by its moments over all but the channels, scaled and
+shifted, where there is a scale `[channel]`, else only shifted by the bias; then rectified with a
+leak of `slope`; then, where `pool` says so, max-pooled. out is what goes on; peak `[channel]` the
+largest magnitude of each channel's activation, mean and variance `[channel]` its moments (0 and 1
+where nothing is normed). Only out is differentiated, and only by x, scale and bias.
+"""
+
+
+class Kernels(NamedTuple):
+    """How a program computes: a lowering for each convolution, a block or None for XLA's own."""
+
+    convolution: Callable[[Geometry], Lowering]
+    block: Block | None = None
+
+
+_chosen: contextvars.ContextVar[Kernels | None] = contextvars.ContextVar("kernels", default=None)
 
 
 @contextlib.contextmanager
-def lowered_by(choice: Choice) -> Iterator[None]:
-    """What is traced in this block computes every convolution as `choice` says of its shape."""
-    token = _chosen.set(choice)
+def lowered_by(kernels: Kernels) -> Iterator[None]:
+    """What is traced in this block computes as `kernels` say."""
+    token = _chosen.set(kernels)
     try:
         yield
     finally:
@@ -62,5 +93,11 @@ def lowered_by(choice: Choice) -> Iterator[None]:
 
 def chosen(geometry: Geometry, default: Lowering) -> Lowering:
     """The lowering for a convolution that is being traced."""
-    choice = _chosen.get()
-    return default if choice is None else choice(geometry)
+    kernels = _chosen.get()
+    return default if kernels is None else kernels.convolution(geometry)
+
+
+def chosen_block() -> Block | None:
+    """What follows a convolution that is being traced, where one kernel does it all."""
+    kernels = _chosen.get()
+    return None if kernels is None else kernels.block

@@ -17,7 +17,11 @@ class Variables(NamedTuple):
 
 
 class Output(NamedTuple):
-    """logits `[batch, class]`; taps: activations `[batch, ..., unit]` by hidden layer."""
+    """logits `[batch, class]`; taps: activations `[batch, ..., unit]` by hidden layer.
+
+    Of a layer that one kernel computes in training, the tap is its largest magnitude over all
+    samples and pixels, `[1, 1, 1, unit]`.
+    """
 
     logits: jax.Array
     taps: Taps
@@ -40,7 +44,8 @@ class Model(NamedTuple):
     init(key, hyper) -> Variables.
     apply(variables, images, hyper, *, train, key=None, probe=Probe()) -> Output, where images are
     float `[batch, height, width, 3]`, `train` is static, and `key` is needed to drop units.
-    layers: every layer with a kernel, input first; hidden: those with an activation.
+    layers: every layer with a kernel, input first, but for the 1x1 convolutions on a residual
+    network's skips, whose flow is not read; hidden: those with an activation.
     units: units of each hidden layer. deep: how many layers, from the input on, the flow along
     depth is read over: the convolutions, or of a user's network all but the last layer.
     """

@@ -12,8 +12,9 @@ from fishjax.nn import own
 from fishjax.nn.activations import ACTIVATIONS
 from fishjax.nn.init import rescale
 from fishjax.nn.layers import Conv, Dense, dropout, max_pool
+from fishjax.nn.lowering import Block, Epilogue, chosen_block
 from fishjax.nn.model import Model, Output, Probe, Variables
-from fishjax.nn.norms import norm
+from fishjax.nn.norms import BatchNorm, norm
 from fishjax.setup import Hyper, Setup
 
 
@@ -41,6 +42,9 @@ class CNN(nn.Module):
             entrance = x if i % 2 else entrance
             stride = 2 if i in strided else 1
             conv = Conv(channels, _has_bias(model, i), stride=stride, name=f"conv{i}")
+            if block := walk.block(i):
+                x = walk.at_once(block, i, conv, x, i in pooled)
+                continue
             pre = walk.before(f"norm{i}", i, conv(x))
             if model.block == "residual" and i and i % 2 == 0:
                 halvings = {i - 1, i} & strided | {i - 1} & pooled
@@ -81,6 +85,34 @@ class _Walk:
         if name in self.probe.mask:
             h = h * _along_units(self.probe.mask[name], h)
         return self._norm(f"norm{layer}", h) if _norm_place(self.model, layer) == "after" else h
+
+    def block(self, layer: int) -> Block | None:
+        """The kernel that does all that follows the convolution of `layer`, if there is one.
+
+        It has to be in training, rectified and pooled, with batch norm before or none, no sum with
+        a skip in between, and no intervention.
+        """
+        model, name = self.model, f"conv{layer}"
+        plain = model.block == "plain" and model.activation in sections.RECTIFIERS
+        norm = model.norm == "batch" and _norm_place(model, layer) == "before"
+        touched = name in self.probe.nudge or name in self.probe.mask
+        if not (self.train and plain and (norm or layer not in model.normed)) or touched:
+            return None
+        return chosen_block()
+
+    def at_once(self, block: Block, layer: int, conv: Conv, x: jax.Array, pool: bool) -> jax.Array:
+        """A convolution and, by `block`, its norm or bias, its activation, tapped, and its pool."""
+
+        def then(y: jax.Array, scale: jax.Array | None, bias: jax.Array) -> Epilogue:
+            return block(y, scale, bias, self.hyper.slope, pool)
+
+        if layer in self.model.normed:
+            y = conv(x)
+            found = BatchNorm(name=f"norm{layer}")(y, self.hyper.norm_momentum, True, then)
+        else:
+            found = conv(x, then)
+        self.taps[f"conv{layer}"] = _along_units(found.peak, x)
+        return found.out
 
     def skip(self, layer: int, x: jax.Array, shape: tuple[int, ...], stride: int) -> jax.Array:
         """`x` past the pair that ends at `layer`; where its shape changes by a strided 1x1

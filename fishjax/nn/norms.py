@@ -1,11 +1,15 @@
 """Normalisations: by statistics of the minibatch, or of each image over groups of channels."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from fishjax import sections
+from fishjax.nn.lowering import Epilogue
 
 EPSILON = 1e-5
 
@@ -19,15 +23,29 @@ class BatchNorm(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, x: jax.Array, momentum: jax.Array | float, train: bool) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        momentum: jax.Array | float,
+        train: bool,
+        then: Callable[..., Epilogue] | None = None,
+    ) -> Any:
+        """The normed images; in training `then(x, scale, bias)` that norms them, if it is given."""
         mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1])
         variance = self.variable("batch_stats", "var", jnp.ones, x.shape[-1])
+        scale, bias = _scale_and_bias(self, x)
         if not train:
-            return _affine(self, _standard(x, _last(mean.value, x), _last(variance.value, x)))
-        of_batch = _moments(x, tuple(range(x.ndim - 1)))
-        for running, now in zip((mean, variance), of_batch, strict=True):
-            running.value = momentum * running.value + (1.0 - momentum) * now.reshape(-1)
-        return _affine(self, _standard(x, *of_batch))
+            now = _standard(x, _last(mean.value, x), _last(variance.value, x))
+            return _affine(now, scale, bias)
+        if then is None:
+            now, *of_batch = standardised(x)
+            found = _affine(now, scale, bias)
+        else:
+            found = then(x, scale, bias)
+            of_batch = [found.mean, found.variance]
+        for running, value in zip((mean, variance), of_batch, strict=True):
+            running.value = momentum * running.value + (1.0 - momentum) * value.reshape(-1)
+        return found
 
 
 class GroupNorm(nn.Module):
@@ -43,7 +61,8 @@ class GroupNorm(nn.Module):
     def __call__(self, x: jax.Array, momentum: jax.Array | float, train: bool) -> jax.Array:
         grouped = x.reshape(*x.shape[:-1], self.groups, x.shape[-1] // self.groups)
         over = (*range(1, x.ndim - 1), x.ndim)
-        return _affine(self, _standard(grouped, *_moments(grouped, over)).reshape(x.shape))
+        normed = _standard(grouped, *_moments(grouped, over)).reshape(x.shape)
+        return _affine(normed, *_scale_and_bias(self, x))
 
 
 def norm(model: sections.Model, channels: int, name: str) -> BatchNorm | GroupNorm:
@@ -56,6 +75,12 @@ def norm(model: sections.Model, channels: int, name: str) -> BatchNorm | GroupNo
     return GroupNorm(groups[model.norm], name=name)
 
 
+def standardised(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`x` by its own mean and biased variance over all axes but the last, and these two."""
+    mean, variance = _moments(x, tuple(range(x.ndim - 1)))
+    return _standard(x, mean, variance), mean, variance
+
+
 def _moments(x: jax.Array, over: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance over some axes, which are kept with size 1."""
     mean = jnp.mean(x, over, keepdims=True)
@@ -66,9 +91,12 @@ def _standard(x: jax.Array, mean: jax.Array, variance: jax.Array) -> jax.Array:
     return (x - mean) * lax.rsqrt(variance + EPSILON)
 
 
-def _affine(module: nn.Module, x: jax.Array) -> jax.Array:
+def _scale_and_bias(module: nn.Module, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     scale = module.param("scale", nn.initializers.ones, (x.shape[-1],))
-    bias = module.param("bias", nn.initializers.zeros, (x.shape[-1],))
+    return scale, module.param("bias", nn.initializers.zeros, (x.shape[-1],))
+
+
+def _affine(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
     return x * _last(scale, x) + _last(bias, x)
 
 

@@ -45,6 +45,17 @@ struct Shape {
     return {std::max<int64_t>(0, (out_height - 1) * stride + kernel_height - height - top),
             std::max<int64_t>(0, (out_width - 1) * stride + kernel_width - width - left)};
   }
+  // Whether this is a convolution whose every output meets the images.
+  bool Makes() const {
+    constexpr int64_t most = int64_t{1} << 24;
+    for (const int64_t size : {batch, height, width, in, kernel_height, kernel_width, out,
+                               out_height, out_width, stride, threads}) {
+      if (size < 1 || size > most) return false;
+    }
+    const auto after = After();
+    return top >= 0 && top < kernel_height && after[0] < kernel_height && left >= 0 &&
+           left < kernel_width && after[1] < kernel_width;
+  }
   memory::dims Source() const { return {batch, in, height, width}; }
   memory::dims Weights() const { return {out, in, kernel_height, kernel_width}; }
   memory::dims Target() const { return {batch, out, out_height, out_width}; }
@@ -196,7 +207,7 @@ ffi::Error Run(Pass pass, Images source, Images weights, Images target, int64_t 
   const auto x = source.dimensions(), w = weights.dimensions(), y = target.dimensions();
   const Shape shape{x[0], x[1], x[2], x[3], w[0], w[1], w[3], y[1], y[2],
                     stride, top, left, threads};
-  if (y[0] != x[0] || w[2] != x[3] || y[3] != w[3] || stride < 1 || threads < 1) {
+  if (y[0] != x[0] || w[2] != x[3] || y[3] != w[3] || !shape.Makes()) {
     return ffi::Error::InvalidArgument("the sizes of images, kernel and output do not agree");
   }
   try {

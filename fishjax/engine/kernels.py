@@ -1,0 +1,91 @@
+"""The kernels that programs can compute with on this machine, by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from fishjax.engine import native
+from fishjax.engine.devices import cores
+from fishjax.fields import UsageError, choose
+from fishjax.nn.lowering import Block, Geometry, Kernels, Lowering
+from fishjax.nn.lowerings.canonical import CANONICAL
+from fishjax.nn.lowerings.grouped import GROUPED
+from fishjax.nn.lowerings.native_block import native_block
+from fishjax.nn.lowerings.onednn import onednn
+from fishjax.nn.lowerings.patches import PATCHES
+from fishjax.nn.lowerings.unrolled import unrolled
+
+Names = Mapping[str, Any]
+"""Kernels as plain JSON values: `block`, and `convolution` by geometry, "" for all others."""
+
+AUTO = "auto"
+ENGINES: Mapping[str, Names] = {
+    "xla": {"block": "composed", "convolution": {"": "canonical"}},
+    "native": {"block": "native", "convolution": {"": "onednn"}},
+    "grouped": {"block": "composed", "convolution": {"": "grouped"}},
+    "unrolled": {"block": "composed", "convolution": {"": "unrolled"}},
+    "patches": {"block": "composed", "convolution": {"": "patches"}},
+}
+_EVERYWHERE: Mapping[str, Lowering] = {
+    "canonical": CANONICAL,
+    "grouped": GROUPED,
+    "unrolled": unrolled(CANONICAL),
+    "patches": PATCHES,
+}
+
+
+def candidates() -> tuple[str, ...]:
+    """The convolutions worth trying on this backend; the first is taken where none is measured."""
+    if jax.default_backend() == "cpu":
+        ours = ("onednn",) if "onednn" in native.load().loaded else ()
+        return (*ours, "canonical")
+    return ("grouped", "unrolled", "patches")
+
+
+def kernels(names: Names) -> Kernels:
+    """The kernels of these names. Raises UsageError for one that this machine does not have."""
+    named: Mapping[str, str] = names["convolution"]
+    found = {text: lowering(name) for text, name in named.items()}
+
+    def convolution(geometry: Geometry) -> Lowering:
+        return found.get(str(geometry), found[""])
+
+    return Kernels(convolution, _block(names["block"]))
+
+
+def lowering(name: str) -> Lowering:
+    """The convolution of this name. Raises UsageError where this machine does not have it."""
+    if name == "onednn":
+        _need("onednn")
+        return onednn(_threads())
+    choose(name, _EVERYWHERE, "convolution")
+    return _EVERYWHERE[name]
+
+
+def blocks() -> tuple[str, ...]:
+    """The blocks that this machine has, the fastest first."""
+    return (*(("native",) if _has("block") else ()), "composed")
+
+
+def _block(name: str) -> Block | None:
+    choose(name, ("native", "composed"), "block")
+    if name == "composed":
+        return None
+    _need("block")
+    return native_block(_threads())
+
+
+def _has(library: str) -> bool:
+    return jax.default_backend() == "cpu" and library in native.load().loaded
+
+
+def _need(library: str) -> None:
+    if not _has(library):
+        said = "; ".join(native.load().said) or f"the backend is {jax.default_backend()}"
+        raise UsageError(f"this study computes with the {library} kernels, missing here: {said}")
+
+
+def _threads() -> int:
+    """Threads of one device, so that all devices together use every core."""
+    return max(1, cores() // jax.local_device_count())

@@ -1,0 +1,181 @@
+"""The package's own CPU kernels: compiled on this machine at first use, kept, and told to XLA."""
+
+import ctypes
+import functools
+import hashlib
+import importlib.resources
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib import metadata
+
+import jax
+
+from fishjax.engine.devices import processor
+from fishjax.engine.folders import private_folder
+from fishjax.nn.lowerings import native_block, onednn
+
+_COMPILERS = ("c++", "g++", "clang++")
+_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
+_PATIENCE_S = 300
+
+
+@dataclass(frozen=True)
+class Library:
+    """A C++ source of the package. targets: its handlers; header: what it needs beside XLA's, whose
+    `version` macros tell which it is; links: what it is linked with.
+    """
+
+    name: str
+    targets: tuple[str, ...]
+    header: str = ""
+    version: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> bytes:
+        """Its text."""
+        return (
+            importlib.resources.files("fishjax.engine") / f"sources/{self.name}.cc"
+        ).read_bytes()
+
+
+LIBRARIES = (
+    Library("block", native_block.TARGETS),
+    Library(
+        "onednn",
+        onednn.TARGETS,
+        "dnnl_version.h",
+        ("DNNL_VERSION_MAJOR", "DNNL_VERSION_MINOR", "DNNL_VERSION_PATCH"),
+        ("-ldnnl",),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Native:
+    """The libraries that are loaded, by name, and what there is to say of them, a line each."""
+
+    loaded: frozenset[str]
+    said: tuple[str, ...]
+
+
+class UnavailableError(Exception):
+    """A library that cannot be had on this machine, and why."""
+
+
+@functools.cache
+def load() -> Native:
+    """Loads and registers every library, once a process; what cannot be had is left out."""
+    loaded, said = set(), []
+    for library in LIBRARIES:
+        try:
+            path, built_s = _built(library)
+            _register(library, path)
+        except UnavailableError as reason:
+            said.append(str(reason))
+            continue
+        loaded.add(library.name)
+        if built_s:
+            said.append(f"compiled the {library.name} kernels in {built_s:.0f} s, kept in {path}")
+    return Native(frozenset(loaded), tuple(said))
+
+
+def _built(library: Library) -> tuple[pathlib.Path, float]:
+    """The compiled library, and the seconds that compiling it took; 0 where it was kept."""
+    compiler = _compiler()
+    command = [compiler, *_FLAGS, "-isystem", jax.ffi.include_dir()]
+    folder = private_folder("native")
+    if folder is None:
+        raise UnavailableError("no private cache folder for compiled kernels: XLA's own are used")
+    path = folder / f"{library.name}-{_key(library, command)}.so"
+    if _is_whole(path):
+        return path, 0.0
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        source, made = pathlib.Path(work, f"{library.name}.cc"), pathlib.Path(work, "made.so")
+        source.write_bytes(library.source)
+        _run([*command, str(source), "-o", str(made), *library.links], library)
+        with made.open("r+b") as file:
+            file.write(hashlib.sha256(file.read()).digest())
+        os.replace(made, path)
+    return path, time.monotonic() - start
+
+
+def _compiler() -> str:
+    """The system's C++ compiler, or the one that CXX names."""
+    for name in filter(None, (os.environ.get("CXX"), *_COMPILERS)):
+        if found := shutil.which(name):
+            return found
+    raise UnavailableError(
+        "no C++ compiler: with one and libdnnl-dev (or its like) studies run 2 to 4 times faster"
+    )
+
+
+def _key(library: Library, command: list[str]) -> str:
+    """Of everything that the compiled library depends on."""
+    parts = [
+        library.source,
+        " ".join(command).encode(),
+        _run([command[0], "--version"], library),
+        _version(library, command[0]).encode(),
+        metadata.version("jaxlib").encode(),
+        processor().encode(),
+    ]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _version(library: Library, compiler: str) -> str:
+    """The version of the header that a library needs; empty where it needs none."""
+    if not library.header:
+        return ""
+    asked = f"#include <{library.header}>\nversion {' '.join(library.version)}\n"
+    try:
+        found = subprocess.run(
+            [compiler, "-E", "-P", "-x", "c++", "-"],
+            input=asked.encode(),
+            capture_output=True,
+            check=True,
+            timeout=_PATIENCE_S,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UnavailableError(
+            f"no {library.name}: with libdnnl-dev (or its like) convolutions run faster"
+        ) from error
+    return found.stdout.decode().strip().splitlines()[-1]
+
+
+def _run(command: list[str], library: Library) -> bytes:
+    try:
+        done = subprocess.run(command, capture_output=True, check=True, timeout=_PATIENCE_S)
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr.decode(errors="replace").strip().splitlines() or [""])[-1]
+        raise UnavailableError(f"{library.name} kernels do not compile: {last}") from error
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UnavailableError(f"{library.name} kernels do not compile: {error}") from error
+    return done.stdout
+
+
+def _register(library: Library, path: pathlib.Path) -> None:
+    """Tells XLA of the handlers. The library stays loaded for the life of the process."""
+    try:
+        handlers = ctypes.CDLL(str(path))
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise UnavailableError(f"{library.name} kernels do not load: {error}") from error
+    for target in library.targets:
+        capsule = jax.ffi.pycapsule(getattr(handlers, target))
+        jax.ffi.register_ffi_target(target, capsule, platform="cpu")
+
+
+def _is_whole(path: pathlib.Path) -> bool:
+    """Whether a kept library is as it was made: its last 32 bytes are the digest of the others."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-32]).digest() == content[-32:]

@@ -1,0 +1,224 @@
+"""The native CPU kernels against the composed ones, and the library they live in."""
+
+import functools
+import itertools
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fishjax.engine import kernels, native
+from fishjax.nn.conv import conv2d
+from fishjax.nn.lowering import Kernels, lowered_by
+from fishjax.nn.lowerings.native_block import composed, native_block
+from fishjax.nn.lowerings.onednn import TARGETS, onednn
+
+REQUIRED = os.environ.get("FISHJAX_REQUIRE_NATIVE") == "1"
+
+
+def need(library: str) -> None:
+    """Skips where the machine has no compiler or no oneDNN; CI must have both."""
+    if library not in native.load().loaded:
+        reason = "; ".join(native.load().said)
+        pytest.fail(reason) if REQUIRED else pytest.skip(reason)
+
+
+def draw(seed: int, *shapes: tuple[int, ...]) -> list[jax.Array]:
+    keys = jax.random.split(jax.random.key(seed), len(shapes))
+    return [jax.random.normal(key, shape) for key, shape in zip(keys, shapes, strict=True)]
+
+
+def close(ours, theirs, tolerance: float) -> None:
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        scale = float(jnp.max(jnp.abs(other)))
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * max(scale, 1e-30))
+
+
+def value_and_pulls(function, g, *at):
+    value, pull = jax.vjp(function, *at)
+    return value, pull(g)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_onednn_and_both_its_gradients_equal_xlas(stride, padding, threads):
+    need("onednn")
+    sizes = [(8, 8), (7, 10), (5, 5)]
+    for size, kernel in itertools.product(sizes, [(1, 1), (2, 2), (3, 3), (5, 3)]):
+        x, w = draw(0, (4, *size, 3), (*kernel, 3, 5))
+
+        def convolved(x, w):
+            return conv2d(x, w, stride, padding)
+
+        (g,) = draw(1, jax.eval_shape(convolved, x, w).shape)
+        expected = value_and_pulls(convolved, g, x, w)
+        with lowered_by(Kernels(lambda geometry: onednn(threads))):
+            close(value_and_pulls(convolved, g, x, w), expected, 3e-6)
+
+
+def test_onednn_second_derivatives_and_mapped_runs_equal_xlas():
+    need("onednn")
+    x, w = draw(2, (3, 2, 7, 8, 3), (3, 3, 3, 3, 4))
+
+    def loss(x, w):
+        return jnp.sum(jnp.sin(conv2d(x, w, 2)))
+
+    def twice(x, w):
+        return jnp.sum(jnp.square(jax.grad(loss, argnums=1)(x, w)))
+
+    def all_runs():
+        return jax.vmap(jax.grad(twice, argnums=(0, 1)))(x, w)
+
+    expected = all_runs()
+    with lowered_by(Kernels(lambda geometry: onednn(1))):
+        close(all_runs(), expected, 1e-5)
+
+
+def through_block(x, scale, bias, slope, norm, pool, threads):
+    return native_block(threads)(x, scale if norm else None, bias, slope, pool).out
+
+
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("pool", [True, False])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_block_and_its_gradients_equal_the_composed_ones(norm, pool, threads):
+    need("block")
+    grid = itertools.product([(8, 8), (7, 5)], [1, 3, 8, 31], [0.0, 0.1])
+    for size, channels, slope in grid:
+        x, scale, bias = draw(channels, (4, *size, channels), (channels,), (channels,))
+        at = (2.0 * x + 1.0, scale, bias)
+        pooled = (4, size[0] // 2, size[1] // 2, channels)
+        (g,) = draw(1, pooled if pool else x.shape)
+        theirs = functools.partial(composed, slope=jnp.float32(slope), norm=norm, pool=pool)
+        ours = functools.partial(through_block, slope=slope, norm=norm, pool=pool, threads=threads)
+        found, expected = (value_and_pulls(function, g, *at) for function in (ours, theirs))
+        if not norm:
+            found, expected = ((value, (dx, db)) for value, (dx, _, db) in (found, expected))
+        close(found, expected, 1e-5)
+
+
+def test_the_block_shares_a_gradient_among_equal_pixels():
+    need("block")
+    x = jnp.ones((1, 2, 2, 1))
+    gradient = jax.grad(lambda x: jnp.sum(native_block(1)(x, None, jnp.zeros(1), 0.0, True).out))(x)
+    np.testing.assert_array_equal(gradient, jnp.full_like(x, 0.25))
+
+
+def test_the_peak_is_zero_where_a_channel_is_silent_and_sees_a_cropped_edge():
+    need("block")
+    x = -jnp.ones((2, 3, 3, 3))
+    x = x.at[1, 2, 2, 1].set(0.5)
+    found = native_block(1)(x, None, jnp.zeros(3), 0.0, True)
+    np.testing.assert_array_equal(found.peak, [0.0, 0.5, 0.0])
+    assert not found.out.any()
+
+
+def test_the_block_lets_no_nan_vanish():
+    need("block")
+    for place in itertools.product(range(2), range(2)):
+        x = jnp.zeros((1, 2, 2, 1)).at[0, *place, 0].set(jnp.nan)
+        found = native_block(1)(x, None, jnp.zeros(1), 0.0, True)
+        assert jnp.isnan(found.out).all()
+        assert jnp.isnan(found.peak).all()
+
+
+def test_moments_survive_a_large_mean():
+    need("block")
+    (x,) = draw(3, (16, 32, 32, 4))
+    x = x + 1000.0
+    found = native_block(1)(x, jnp.ones(4), jnp.zeros(4), 0.0, False)
+    exact = np.asarray(x, np.float64).reshape(-1, 4)
+    np.testing.assert_allclose(found.mean, exact.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(found.variance, exact.var(0), rtol=1e-5)
+
+
+def test_the_blocks_second_derivatives_are_the_composed_ones():
+    need("block")
+    point = (*draw(4, (2, 6, 6, 4)), jnp.full(4, 1.2), jnp.full(4, 0.1))
+
+    def curvature(function):
+        def slope(*at):
+            return jax.grad(lambda *p: jnp.sum(jnp.sin(function(*p))), argnums=(0, 1, 2))(*at)
+
+        return jax.grad(lambda *p: sum(jnp.sum(s**2) for s in slope(*p)), argnums=(0, 1, 2))(*point)
+
+    leak = jnp.float32(0.1)
+    ours = curvature(lambda x, s, b: native_block(1)(x, s, b, leak, True).out)
+    close(ours, curvature(lambda x, s, b: composed(x, s, b, leak, True, True)), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("images", "kernel", "output", "changes"),
+    [
+        ((1, 4, 4, 3), (3, 3, 2, 5), (1, 4, 4, 5), {}),
+        ((1, 4, 4, 3), (3, 3, 3, 5), (2, 4, 4, 5), {}),
+        ((1, 4, 4, 3), (3, 3, 3, 5), (1, 4, 4, 6), {}),
+        ((1, 4, 4, 3), (9, 9, 3, 5), (1, 4, 4, 5), {"top": -7}),
+        ((1, 4, 4, 3), (3, 3, 3, 5), (1, 4, 4, 5), {"top": 2**40}),
+        ((1, 4, 4, 3), (3, 3, 3, 5), (1, 4, 4, 5), {"stride": 0}),
+        ((1, 4, 4, 3), (3, 3, 3, 5), (1, 4, 4, 5), {"stride": 2**62}),
+        ((1, 4, 4, 3), (3, 3, 3, 5), (1, 4, 4, 5), {"threads": 0}),
+        ((1, 4, 4, 3), (3, 3, 3, 5), (1, 400, 4, 5), {}),
+    ],
+)
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_absurd_calls_are_errors_and_no_crash(which, images, kernel, output, changes):
+    need("onednn")
+    inputs = [(images, kernel), (output, kernel), (images, output)][which]
+    result = jax.ShapeDtypeStruct([output, images, kernel][which], jnp.float32)
+    call = jax.ffi.ffi_call(TARGETS[which], result)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=r"oneDNN|agree"):
+        jax.block_until_ready(
+            call(
+                *map(jnp.ones, inputs),
+                **{"stride": 1, "top": 1, "left": 1, "threads": 1, **changes},
+            )
+        )
+
+
+def run_in(cache: pathlib.Path, code: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", f"from fishjax.engine import native\n{code}"],
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_a_library_is_compiled_once_and_again_when_it_is_damaged(tmp_path):
+    need("block")
+    show = "print(len(native.load().said), len(native.load().loaded))"
+    first = run_in(tmp_path, show)
+    assert first != "0 0"
+    assert run_in(tmp_path, show).startswith("0 " if "onednn" in native.load().loaded else "1 ")
+    (library,) = (tmp_path / "fishjax" / "native").glob("block-*.so")
+    for damage in (library.read_bytes()[:5000], b"garbage" * 1000):
+        library.write_bytes(damage)
+        assert "compiled the block" in run_in(tmp_path, "print(native.load().said)")
+
+
+def test_without_a_compiler_or_a_folder_it_says_so_and_loads_nothing(tmp_path):
+    show = "print(sorted(native.load().loaded), native.load().said)"
+    said = run_in(tmp_path, show, PATH="", CXX="")
+    assert said.startswith("[]")
+    assert "no C++ compiler" in said
+    if native.load().loaded:
+        (tmp_path / "file").write_text("")
+        assert "no private cache folder" in run_in(tmp_path / "file", show)
+
+
+def test_a_named_kernel_that_is_missing_is_refused(monkeypatch):
+    nothing = native.Native(frozenset(), ("no C++ compiler here",))
+    monkeypatch.setattr(native, "load", lambda: nothing)
+    assert kernels.candidates() == ("canonical",)
+    assert kernels.blocks() == ("composed",)
+    with pytest.raises(kernels.UsageError, match="no C\\+\\+ compiler here"):
+        kernels.kernels(kernels.ENGINES["native"])
