@@ -39,6 +39,7 @@ class Options:
     out: Annotated[pathlib.Path | None, arg(help="None: runs/STUDY/SCALE-DATA-SET")] = None
     set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE ...", help="change the base run")] = ()
     shard: Annotated[str, arg(help="i/n: this process's share of the packs")] = "0/1"
+    engine: Annotated[str, arg(help="auto, xla, native, grouped, unrolled or patches")] = "auto"
     dry_run: Annotated[bool, FlagCreatePairsOff, arg(help="say what it would run")] = False
     json: Annotated[bool, FlagCreatePairsOff, arg(help="print summary.json instead")] = False
     fit: Annotated[bool, FlagCreatePairsOff, arg(help="search the scenario's knobs instead")] = (
@@ -65,6 +66,8 @@ def _run(study: Study, options: Options, start: float) -> int:
     if options.dry_run:
         return DONE
     job.pin()
+    for line in job.place.computing:
+        console.print(line, soft_wrap=True, highlight=False)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     runner = job.place.runner(job.stages())
     found = None
@@ -104,6 +107,7 @@ def _request(study: Study, options: Options) -> Request:
         seeds=None if options.seeds is None else parse_seeds(options.seeds),
         settings=settings,
         shard=parse_shard(options.shard),
+        engine=options.engine,
     )
 
 

@@ -84,7 +84,11 @@ class Study:
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks of a study. shard: (i, n), the share of the packs that this process runs."""
+    """What a user asks of a study.
+
+    shard: (i, n), the share of the packs that this process runs. engine: `auto`, or the kernels to
+    compute with by name, see `engine.kernels`.
+    """
 
     scale: str
     data: str
@@ -92,3 +96,4 @@ class Request:
     seeds: tuple[int, ...] | None = None
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
     shard: tuple[int, int] = (0, 1)
+    engine: str = "auto"

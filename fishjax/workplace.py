@@ -14,8 +14,11 @@ from fishjax.data.corruptions import view
 from fishjax.data.pool import Pool
 from fishjax.data.sheet import write_samples
 from fishjax.data.source import open_source
+from fishjax.engine import native
 from fishjax.engine.compiler import Programs
 from fishjax.engine.devices import describe
+from fishjax.engine.kernels import AUTO, ENGINES, Names, described, kernels
+from fishjax.engine.measured import measured
 from fishjax.engine.memory import free_per_device
 from fishjax.engine.packs import Pack, ask_of, pack, shared, slots
 from fishjax.engine.plan import PACK_WIDTH, even, planned
@@ -27,6 +30,7 @@ from fishjax.nn.own import source_digest
 from fishjax.provenance import revision
 from fishjax.results import collect
 from fishjax.settings import override, to_dict
+from fishjax.setup import lower
 from fishjax.store import ENVIRONMENT, SweepFolder, write_json
 from fishjax.study import Request, Scale, Study
 from fishjax.sweep import Cell
@@ -54,10 +58,10 @@ class Workplace:
         self.base: Config = override(override(study.base, self.scale.settings), request.settings)
         self.sweep = SweepFolder(request.out)
         self.dataset = open_source(request.data, self.base.data.image_size)
-        self._programs = Programs(default_mapping())
         self._stages: dict[str, Stage] = {}
         self._pool: Pool | None = None
-        self._width = self._pinned_width() or even(PACK_WIDTH, jax.local_device_count())
+        choose(request.engine, (AUTO, *ENGINES), "engine")
+        self._width = self._pinned().get("width") or even(PACK_WIDTH, jax.local_device_count())
 
     def check(self, stage: Stage) -> None:
         """Raises UsageError for a cell whose data cannot be split or corrupted as it asks, and for
@@ -72,17 +76,16 @@ class Workplace:
     def pin(self, plan: dict[str, Any], growing: str) -> dict[str, Any]:
         """Pins the plan in the folder, or checks it against the one an earlier start pinned.
 
-        The pack width is the earlier start's, also where memory or devices would now say another.
+        Pack width and kernels are the earlier start's, also where memory, devices or measurement
+        would now say others.
         """
-        if self._pinned_width() is None:
-            self._width = planned(self._needs(), jax.local_device_count(), free_per_device())
+        engine = self._engine()
         try:
-            pinned = self._pin(plan, growing)
+            pinned = self._pin({**plan, "engine": engine}, growing)
         except UsageError:
-            if self._pinned_width() in (None, self._width):
+            if self._engine() == engine:
                 raise
-            self._width = self._pinned_width() or self._width
-            pinned = self._pin(plan, growing)
+            pinned = self._pin({**plan, "engine": self._engine()}, growing)
         write_json(self.sweep.path / ENVIRONMENT, {**revision(), **describe(), "data": self.source})
         write_samples(self.dataset, self.sweep.path / "samples")
         return pinned
@@ -94,13 +97,41 @@ class Workplace:
             "scale": self.request.scale,
             "data": {"spec": self.request.data, "hash": self.dataset.digest()},
             "base": to_dict(self.base),
-            "engine": {
-                "backend": describe()["backend"],
-                "mapping": default_mapping(),
-                "width": self._width,
-            },
         }
         return self.sweep.pin({**about, **self._code(), **plan}, growing=growing)
+
+    @property
+    def computing(self) -> tuple[str, ...]:
+        """What computes, in words, once it is pinned, and why it is nothing faster."""
+        automatic = self.request.engine == AUTO and jax.default_backend() == "cpu"
+        said = native.load().said if automatic else ()
+        return (*said, described(self._names))
+
+    def _engine(self) -> dict[str, Any]:
+        """How this study is computed: as an earlier start pinned it, else as this machine can best.
+
+        Raises UsageError for kernels that this machine does not have.
+        """
+        pinned, named = self._pinned(), self.request.engine
+        automatic = named == AUTO
+        names = (pinned.get("kernels") or self._measured()) if automatic else ENGINES[named]
+        self._names, self._programs = names, Programs(default_mapping(), kernels(names))
+        width = pinned.get("width")
+        if width is None:
+            width = planned(self._needs(), jax.local_device_count(), free_per_device())
+        self._width = width
+        return {
+            "backend": describe()["backend"],
+            "mapping": default_mapping(),
+            "width": width,
+            "kernels": names,
+        }
+
+    def _measured(self) -> Names:
+        """The fastest kernels for the packs that were checked."""
+        every = [each for stage in self._stages.values() for each in self._packs(stage)]
+        hypers = {each.setup: lower(each.cells[0].config, each.setup.classes)[1] for each in every}
+        return measured(hypers.items(), default_mapping(), self._width)
 
     @property
     def source(self) -> dict[str, str]:
@@ -185,10 +216,9 @@ class Workplace:
             self._pool = Pool(self.dataset, asks)
         return self._pool
 
-    def _pinned_width(self) -> int | None:
-        """The width that an earlier start pinned, where there was one."""
+    def _pinned(self) -> dict[str, Any]:
+        """The engine that an earlier start pinned; empty where there was none."""
         with contextlib.suppress(UsageError):
             engine = self.sweep.plan().get("engine")
-            width = engine.get("width") if isinstance(engine, dict) else None
-            return width if isinstance(width, int) and width > 0 else None
-        return None
+            return engine if isinstance(engine, dict) else {}
+        return {}

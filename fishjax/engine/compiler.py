@@ -4,6 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from fishjax.engine.program import Program, RunMapping, Shared, Slots
+from fishjax.nn.lowering import Kernels
 from fishjax.setup import Setup
 
 _PIECES = 4
@@ -16,13 +17,15 @@ class Programs:
     first pack share the cores, those of the next signature take turns with training.
     """
 
-    def __init__(self, mapping: RunMapping) -> None:
+    def __init__(self, mapping: RunMapping, kernels: Kernels) -> None:
         self.mapping: RunMapping = mapping
+        self.kernels = kernels
         self._made: dict[tuple[Setup, int], Program] = {}
         self._threads = ThreadPoolExecutor(min(_PIECES, os.cpu_count() or 1), "compile")
 
     def of(self, setup: Setup, width: int) -> Program:
-        return self._made.setdefault((setup, width), Program(setup, self.mapping))
+        program = Program(setup, self.mapping, self.kernels)
+        return self._made.setdefault((setup, width), program)
 
     def ahead(self, setup: Setup, shared: Shared, slots: Slots) -> None:
         """Begins to compile the program for packs of these shapes, unless that was begun before."""

@@ -54,6 +54,12 @@ def kernels(names: Names) -> Kernels:
     return Kernels(convolution, _block(names["block"]))
 
 
+def described(names: Names) -> str:
+    """The kernels in words."""
+    convolutions = ", ".join(sorted(set(names["convolution"].values())))
+    return f"computing with {convolutions} convolutions and {names['block']} blocks"
+
+
 def lowering(name: str) -> Lowering:
     """The convolution of this name. Raises UsageError where this machine does not have it."""
     if name == "onednn":
