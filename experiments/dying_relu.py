@@ -134,7 +134,7 @@ def stays_dead(part: str, arm: str, *, by_construction: bool = False) -> Claim:
         outcome=Contrast(Reading("revival"), arm, 0.05, direction=-1, delta=ACCURACY_DELTA),
         mechanism=Contrast(Reading("died_share"), arm, 0.0, direction=1, delta=ACCURACY_DELTA),
         by_construction=by_construction,
-        note="of units that died, the share active again; a seed in which none died counts as 0",
+        note="of units that died, the share active again; where none died the claim is left open",
     )
 
 

@@ -147,7 +147,10 @@ def _batch_stats(network: Network) -> Readings:
         return seen[0].loss - seen[1].loss, seen[0].accuracy - seen[1].accuracy
 
     loss, accuracy = lax.map(read, batches)
-    return {"batch_stats_loss": jnp.mean(loss), "batch_stats_accuracy": jnp.mean(accuracy)}
+    return {
+        "batch_stats_loss_gap": jnp.mean(loss),
+        "batch_stats_accuracy_gap": jnp.mean(accuracy),
+    }
 
 
 def _curvature(network: Network) -> Readings:

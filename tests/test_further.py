@@ -91,15 +91,15 @@ def test_batch_statistics_differ_from_running_ones_until_these_are_theirs():
     fresh = net.hyper._replace(norm_momentum=jnp.float32(0))
     of_batch = net.model.apply(net.variables, pixels_of(net, net.feed.train), fresh, train=True)
     settled = net._replace(variables=net.variables._replace(stats=of_batch.stats))
-    assert abs(float(further(settled)["batch_stats_loss"])) < 1e-6
-    assert float(further(settled)["batch_stats_accuracy"]) == 0.0
+    assert abs(float(further(settled)["batch_stats_loss_gap"])) < 1e-6
+    assert float(further(settled)["batch_stats_accuracy_gap"]) == 0.0
     running = net.model.apply(net.variables, pixels_of(net, net.feed.train), fresh, train=False)
     gaps = []
     for logits in (of_batch.logits, running.logits):
         log_p = np.asarray(jax.nn.log_softmax(logits), np.float64)
         gaps.append(-log_p[np.arange(32), np.asarray(net.feed.labels[net.feed.train])].mean())
     assert abs(gaps[0] - gaps[1]) > 1e-2
-    assert float(further(net)["batch_stats_loss"]) == pytest.approx(gaps[0] - gaps[1], rel=1e-4)
+    assert float(further(net)["batch_stats_loss_gap"]) == pytest.approx(gaps[0] - gaps[1], rel=1e-4)
 
 
 def test_features_are_the_last_hidden_layers():

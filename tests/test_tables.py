@@ -152,6 +152,9 @@ def test_contrast_names_levels_and_several_arms():
         (quantity("test_accuracy"), 0.71234, "71.2"),
         (difference("test_accuracy"), 0.0123, "+1.2"),
         (difference("test_accuracy"), -0.0123, "−1.2"),
+        (quantity("batch_stats_accuracy_gap"), 0.0123, "+1.2"),
+        (difference("batch_stats_accuracy_gap"), -0.0123, "−1.2"),
+        (quantity("batch_stats_loss_gap"), 0.0123, "+0.012"),
         (difference("test_accuracy"), -0.0001, "0.0"),
         (quantity("test_auc"), 0.55, "0.550"),
         (quantity("flow"), 1.234e-6, "1.23×10⁻⁶"),
@@ -169,6 +172,12 @@ def test_contrast_names_levels_and_several_arms():
 )
 def test_numbers_read_well(kind: Quantity, value, text):
     assert kind.text(value) == text
+
+
+def test_a_gap_of_two_shares_is_in_points():
+    gap = quantity("batch_stats_accuracy_gap")
+    assert gap.heading == "batch stats accuracy gap (points)"
+    assert difference("batch_stats_accuracy_gap").unit == "points"
 
 
 def test_only_tables_with_rows_are_made():

@@ -119,7 +119,7 @@ def _batch_stats() -> Pair:
         _loss(network, network.variables.params, network.feed.train, train)
         for train in (True, False)
     )
-    return further(network)["batch_stats_loss"], float(now) - float(running)
+    return further(network)["batch_stats_loss_gap"], float(now) - float(running)
 
 
 def _curvature() -> Pair:

@@ -65,9 +65,9 @@ def unit_shares(history: History, activity: jax.Array, units: tuple[int, ...]) -
 
 
 def revival(history: History) -> jax.Array:
-    """Of the units ever seen to have died, the share seen active again; 0 where none died."""
+    """Of the units ever seen to have died, the share seen active again; NaN where none died."""
     died, revived = jnp.sum(history.died), jnp.sum(history.revived)
-    return revived / jnp.maximum(died, 1)
+    return jnp.where(died > 0, revived / jnp.maximum(died, 1), jnp.nan)
 
 
 def silent_share(h: jax.Array) -> jax.Array:

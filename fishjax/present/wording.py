@@ -94,16 +94,17 @@ def bounds(interval: Interval) -> tuple[float | None, float | None]:
 def quantity(reading: str) -> Quantity:
     """The kind of number a metric is, by its name or the words in it, such as `val_accuracy`.
 
-    It may be a reading's label, such as `flow, layer conv1`.
+    A `gap` is a difference. It may be a reading's label, such as `flow, layer conv1`.
     """
     metric, comma, rest = plain(reading).partition(",")
     tokens = metric.split("_")
     label = " ".join(WORDS.get(token, token) for token in tokens) + comma + rest
     if metric in UNITS:
         return Quantity(label, UNITS[metric], decimals=2)
+    signed = tokens[-1] == "gap"
     if FRACTIONS & set(tokens):
-        return Quantity(label, "%", 100.0, 1)
-    return Quantity(label, decimals=3 if THOUSANDTHS & set(tokens) else None)
+        return Quantity(label, "points" if signed else "%", 100.0, 1, signed)
+    return Quantity(label, decimals=3 if THOUSANDTHS & set(tokens) else None, signed=signed)
 
 
 def difference(reading: str) -> Quantity:
