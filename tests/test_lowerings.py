@@ -13,14 +13,14 @@ from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Geometry, Kernels, lowered_by
 from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.nn.lowerings.grouped import GROUPED
-from fishjax.nn.lowerings.packed import PACKED, pixels_at_once
+from fishjax.nn.lowerings.packed import packed, pixels_at_once
 from fishjax.nn.lowerings.patches import PATCHES
 from fishjax.nn.lowerings.unrolled import unrolled
 
 LOWERINGS = {
     "canonical": CANONICAL,
     "grouped": GROUPED,
-    "packed": PACKED,
+    "packed": packed(32),
     "patches": PATCHES,
     "unrolled": unrolled(GROUPED),
 }
@@ -201,9 +201,20 @@ def test_patches_are_no_convolution():
 
 
 @pytest.mark.parametrize(
-    ("channels", "out", "pixels"),
-    [(3, 8, 8), (3, 16, 4), (3, 32, 2), (8, 3, 8), (8, 8, 4), (16, 16, 2), (16, 32, 1), (24, 3, 1)],
+    ("size", "out", "stride", "channels", "pixels"),
+    [
+        (32, 8, 1, 32, 4),
+        (32, 8, 1, 64, 8),
+        (32, 3, 1, 64, 8),
+        (32, 12, 1, 32, 2),
+        (32, 32, 1, 32, 1),
+        (32, 64, 1, 32, 1),
+        (32, 8, 2, 32, 1),
+        (4, 4, 1, 32, 2),
+        (2, 4, 1, 32, 1),
+    ],
 )
-def test_few_channels_are_packed_and_many_are_not(channels, out, pixels):
-    geometry = Geometry((1, 32, 32, channels), (3, 3, channels, out), 1, ((1, 1), (1, 1)))
-    assert pixels_at_once(geometry, channels, out) == pixels
+def test_few_channels_are_packed_many_and_strided_and_small_ones_are_not(
+    size, out, stride, channels, pixels
+):
+    assert pixels_at_once((1, size, size, 3), (3, 3, 3, out), stride, channels) == pixels

@@ -5,6 +5,8 @@ holds several shifted copies of the kernel, and steps over as many pixels at onc
 more of them. The kernel gradient stays canonical: packed, it is slower.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -14,38 +16,41 @@ from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.nn.lowerings.margins import Pads, around_gradient
 
 
-def forward(x: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array:
-    """Cross-correlation of the images with the kernel."""
-    pixels = pixels_at_once(geometry, *geometry.kernel[2:])
-    if pixels == 1:
-        return CANONICAL.forward(x, w, geometry)
-    return _correlate(x, w, geometry.pads, pixels)
+@functools.cache
+def packed(channels: int) -> Lowering:
+    """As many neighbours at once as bring the output to at most `channels`.
 
-
-def input_gradient(g: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array:
-    """Full correlation of the output gradient with the flipped, transposed kernel."""
-    pixels = pixels_at_once(geometry, *geometry.kernel[:1:-1])
-    if pixels == 1:
-        return CANONICAL.input_gradient(g, w, geometry)
-    flipped = jnp.flip(w, (0, 1)).swapaxes(2, 3)
-    return _correlate(g, flipped, around_gradient(geometry), pixels)
-
-
-PACKED = Lowering(forward, input_gradient, CANONICAL.kernel_gradient)
-
-
-def pixels_at_once(geometry: Geometry, channels: int, out: int) -> int:
-    """How many neighbours to compute together of a map from `channels` to `out`: 1, 2, 4 or 8.
-
-    As measured with jaxlib 0.10 for kernels of 3x3: what brings the output channels to 32, or to 64
-    from fewer than four. From more than 16 channels, with a stride, or for a kernel one pixel wide:
-    1, that is canonical.
+    Which number is fastest differs between versions of XLA: 16, 32 and 64 are worth a try.
     """
-    if geometry.stride > 1 or geometry.kernel[1] == 1 or channels > 16:
+
+    def forward(x: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array:
+        pixels = pixels_at_once(x.shape, w.shape, geometry.stride, channels)
+        if pixels == 1:
+            return CANONICAL.forward(x, w, geometry)
+        return _correlate(x, w, geometry.pads, pixels)
+
+    def input_gradient(g: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array:
+        flipped = jnp.flip(w, (0, 1)).swapaxes(2, 3)
+        pixels = pixels_at_once(g.shape, flipped.shape, geometry.stride, channels)
+        if pixels == 1:
+            return CANONICAL.input_gradient(g, w, geometry)
+        return _correlate(g, flipped, around_gradient(geometry), pixels)
+
+    return Lowering(forward, input_gradient, CANONICAL.kernel_gradient)
+
+
+def pixels_at_once(
+    images: tuple[int, ...], kernel: tuple[int, ...], stride: int, channels: int
+) -> int:
+    """How many neighbours to compute together: 1 (that is canonical), 2, 4 or 8.
+
+    1 with a stride or for a kernel one pixel wide. Never so many that the packed kernel has more
+    pixels than an image: XLA would exchange the two, and fall to its unoptimised kernel.
+    """
+    if stride > 1 or kernel[1] == 1:
         return 1
-    room = (64 if channels < 4 else 32) // out
-    most = min(8, geometry.output[2], room)
-    return max(p for p in (1, 2, 4, 8) if p <= max(most, 1))
+    fits = images[1] * images[2] // kernel[0] - kernel[1] + 1
+    return max((p for p in (2, 4, 8) if p <= min(fits, channels // kernel[3])), default=1)
 
 
 def _correlate(x: jax.Array, w: jax.Array, pads: Pads, pixels: int) -> jax.Array:
