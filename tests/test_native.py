@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 from fishjax.engine import kernels, native
+from fishjax.engine.program import XLA
 from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Kernels, lowered_by
 from fishjax.nn.lowerings.native_block import composed, native_block
 from fishjax.nn.lowerings.onednn import TARGETS, onednn
+from tests.runs import tiny
+from tests.test_train import assert_close, assert_equal, of_run, run_pack
 
 REQUIRED = os.environ.get("FISHJAX_REQUIRE_NATIVE") == "1"
 
@@ -180,6 +183,37 @@ def test_absurd_calls_are_errors_and_no_crash(which, images, kernel, output, cha
                 **{"stride": 1, "top": 1, "left": 1, "threads": 1, **changes},
             )
         )
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_a_run_of_60_steps_by_native_kernels_equals_one_by_xlas(norm):
+    need("onednn")
+    need("block")
+    setup, hyper = tiny(model__norm=norm, model__pool_every=2, optim__epochs=30, watch__every=10)
+    hypers = [hyper._replace(lr=0.01), hyper._replace(lr=0.02, slope=0.1)]
+    ours, theirs = (
+        run_pack(setup, hypers, [3, 4], kernels=each)
+        for each in (kernels.kernels(kernels.ENGINES["native"]), XLA)
+    )
+    assert ours[0].step[0] == 60
+    assert_close(ours[0].variables, theirs[0].variables, rtol=2e-3, atol=2e-4)
+    assert_close(ours[1][1].watched.units, theirs[1][1].watched.units, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_by_native_kernels_neither_slot_nor_diverged_neighbour_nor_probes_matter(norm):
+    need("onednn")
+    need("block")
+    engine = kernels.kernels(kernels.ENGINES["native"])
+    setup, hyper = tiny(model__norm=norm)
+    quiet, _ = tiny(model__norm=norm, watch__flow="off", watch__units="off")
+    calm, wild = hyper._replace(lr=0.01), hyper._replace(lr=1e30)
+    first, _ = run_pack(setup, [hyper, wild, calm], [3, 4, 5], kernels=engine)
+    other, _ = run_pack(quiet, [calm, calm, hyper], [5, 6, 3], kernels=engine)
+    assert first.bad_step.tolist()[0] == first.bad_step.tolist()[2] == -1
+    assert first.bad_step[1] >= 0 or norm == "batch"
+    for ours, theirs in ((0, 2), (2, 0)):
+        assert_equal(of_run(first.variables, ours), of_run(other.variables, theirs))
 
 
 def run_in(cache: pathlib.Path, code: str, **environment: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fishjax import train
-from fishjax.engine.program import Program
+from fishjax.engine.program import XLA, Program
 from fishjax.feed import class_counts
 from fishjax.nn.models import build
 from fishjax.train import begin, step
@@ -17,12 +17,12 @@ from tests.runs import as_arrays, make_feed, make_slots, tiny
 LONG = {"optim__epochs": 30, "watch__every": 10}
 
 
-def run_pack(setup, hypers, seeds, mapping="map", active=None):
+def run_pack(setup, hypers, seeds, mapping="map", active=None, kernels=XLA):
     """The whole of a pack: final state, traces and evaluations on the host."""
     shared, slots = make_slots(hypers, seeds, make_feed(setup))
     if active is not None:
         slots = slots._replace(active=jnp.asarray(active))
-    program = Program(setup, mapping)
+    program = Program(setup, mapping, kernels)
     state = program.begin(shared, slots)
     state, evaluation = program.assess(shared, slots, state)
     seen = [evaluation]
