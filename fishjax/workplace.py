@@ -87,7 +87,9 @@ class Workplace:
                 raise
             pinned = self._pin({**plan, "engine": self._engine()}, growing)
         write_json(self.sweep.path / ENVIRONMENT, {**revision(), **describe(), "data": self.source})
-        write_samples(self.dataset, self.sweep.path / "samples")
+        every = (cell for stage in self._stages.values() for cell in stage.cells)
+        asks = dict.fromkeys(map(ask_of, every))
+        write_samples(self.dataset, asks, self.sweep.path / "samples")
         return pinned
 
     def _pin(self, plan: dict[str, Any], growing: str) -> dict[str, Any]:

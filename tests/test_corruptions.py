@@ -19,6 +19,7 @@ from fishjax.data.fish4knowledge import read_f4k
 from fishjax.data.folder import read_folder
 from fishjax.data.pixels import Look, coarse, colours, framed, render, tinted
 from fishjax.data.pool import Pool
+from fishjax.data.sheet import write_samples
 from fishjax.data.source import open_source
 from fishjax.data.splits import split
 from fishjax.engine.packs import pack, slots
@@ -520,6 +521,45 @@ def test_corrupted_arms_share_one_program_and_leave_their_labels(tmp_path, monke
             else:
                 assert read["value"].isna().all()
     assert len(hashes) == 3
+    names = {file.name for file in (folder / "samples").iterdir()}
+    clear = {"species", "train-label_noise=0.5", "train-cue=border", "test-channel_shift=1.0"}
+    assert names == {f"{name}.png" for name in clear}
+
+
+def cells_of(file, size):
+    """The images of a contact sheet, `[species, column, size, size, 3]`."""
+    sheet = np.asarray(Image.open(file))
+    zoom = sheet.shape[1] // (8 * size)
+    small = sheet[::zoom, ::zoom].reshape(COUNT, size, 8, size, 3)
+    return small.swapaxes(1, 2)
+
+
+def test_sheets_show_what_runs_are_shown(tmp_path):
+    cued = asked(cue="border", resolution=8, imbalance="step")
+    noisy = asked(label_noise=0.5, label_noise_kind="pair")
+    shifted = asked(channel_shift=2.0)
+    asks = [(cued, 9), (cued, 1), (noisy, 1), (shifted, 1), (BASE, 0)]
+    write_samples(REEF, asks, tmp_path)
+    assert {file.stem for file in tmp_path.iterdir()} == {
+        "species",
+        "train-cue=border-resolution=8",
+        "test-resolution=8",
+        "train-label_noise=0.5-label_noise_kind=pair",
+        "test-channel_shift=2.0",
+    }
+    clean = cells_of(tmp_path / "species.png", 16)
+    np.testing.assert_array_equal(clean[3], REEF.images[REEF.labels == 3][:8])
+    for name, ask, split in (
+        ("train-cue=border-resolution=8", (cued, 1), "train"),
+        ("train-label_noise=0.5-label_noise_kind=pair", (noisy, 1), "train"),
+        ("test-channel_shift=2.0", (shifted, 1), "test"),
+    ):
+        pool = Pool(REEF, [ask])
+        rows = getattr(pool.rows[ask], split)
+        shown = pool.images[rows][pool.labels[rows] == 2][:8]
+        np.testing.assert_array_equal(
+            cells_of(tmp_path / f"{name}.png", 16)[2][: len(shown)], shown
+        )
 
 
 def test_a_pool_keeps_clean_labels_only_where_one_was_flipped():
