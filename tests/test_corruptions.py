@@ -549,17 +549,16 @@ def test_sheets_show_what_runs_are_shown(tmp_path):
     }
     clean = cells_of(tmp_path / "species.png", 16)
     np.testing.assert_array_equal(clean[3], REEF.images[REEF.labels == 3][:8])
-    for name, ask, split in (
+    for name, ask, side in (
         ("train-cue=border-resolution=8", (cued, 1), "train"),
         ("train-label_noise=0.5-label_noise_kind=pair", (noisy, 1), "train"),
         ("test-channel_shift=2.0", (shifted, 1), "test"),
     ):
         pool = Pool(REEF, [ask])
-        rows = getattr(pool.rows[ask], split)
+        rows = getattr(pool.rows[ask], side)
         shown = pool.images[rows][pool.labels[rows] == 2][:8]
-        np.testing.assert_array_equal(
-            cells_of(tmp_path / f"{name}.png", 16)[2][: len(shown)], shown
-        )
+        drawn = cells_of(tmp_path / f"{name}.png", 16)[2]
+        np.testing.assert_array_equal(drawn[: len(shown)], shown)
 
 
 def test_a_pool_keeps_clean_labels_only_where_one_was_flipped():
