@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -157,8 +158,8 @@ def test_second_derivatives_equal_the_reference(lowering):
     assert_close(got, products(reference))
 
 
-def convolutions(lowering, axes):
-    """`(feature groups, batch groups)` of each convolution in the three maps of some runs."""
+def convolutions(lowering, axes, packs=1):
+    """`(feature groups, batch groups)` of each convolution in the three maps of packs of runs."""
 
     def maps(x, w, g):
         geometry = Geometry((2, 6, 6, 2), (3, 3, 2, 4), 1, ((1, 1), (1, 1)))
@@ -168,18 +169,17 @@ def convolutions(lowering, axes):
             lowering.kernel_gradient(x, g, geometry),
         )
 
-    x, w, g = normals(8, (2, 6, 6, 2), (3, 3, 2, 4), (2, 6, 6, 4))
-    given = [
-        a if axis is None else jnp.stack([a] * RUNS)
-        for a, axis in zip((x, w, g), axes, strict=True)
+    given = normals(8, (2, 6, 6, 2), (3, 3, 2, 4), (2, 6, 6, 4))
+    for size in (RUNS, packs)[:packs]:
+        maps = jax.vmap(maps, axes)
+        pairs = zip(given, axes, strict=True)
+        given = [a if axis is None else jnp.stack([a] * size) for a, axis in pairs]
+    text = jax.jit(maps).lower(*given).as_text()
+    return [
+        tuple(int(n) for n in re.findall(r"(?:feature|batch)_group_count = (\d+)", line))[::-1]
+        for line in text.splitlines()
+        if "stablehlo.convolution" in line
     ]
-    text = jax.jit(jax.vmap(maps, axes)).lower(*given).as_text()
-    groups = []
-    for line in text.splitlines():
-        if "stablehlo.convolution" in line:
-            numbers = [line.split(f"{kind}_group_count = ")[1] for kind in ("feature", "batch")]
-            groups.append(tuple(int(number.split(" ")[0]) for number in numbers))
-    return groups
 
 
 def test_grouped_is_one_convolution_for_each_map():
@@ -194,6 +194,12 @@ def test_grouped_leaves_shared_images_dense():
 def test_unrolled_is_a_dense_convolution_for_each_run():
     assert convolutions(unrolled(GROUPED), (0, 0, 0)) == [(1, 1)] * 3 * RUNS
     assert convolutions(unrolled(GROUPED), (None, 0, 0)) == [(1, 1)] * (RUNS + 2)
+
+
+def test_runs_mapped_twice_stay_one_convolution_or_dense():
+    both, all_runs = (0, 0, 0), 2 * RUNS
+    assert convolutions(GROUPED, both, 2) == [(all_runs, 1), (all_runs, 1), (1, all_runs)]
+    assert convolutions(unrolled(GROUPED), both, 2) == [(1, 1)] * 3 * all_runs
 
 
 def test_patches_are_no_convolution():
