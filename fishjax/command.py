@@ -1,18 +1,16 @@
 """The command line of a study: `python -m experiments.NAME`."""
 
-import contextlib
 import json
 import pathlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import FlagCreatePairsOff, arg
 
 from fishjax.clock import STARTED
@@ -20,6 +18,7 @@ from fishjax.engine import devices
 from fishjax.engine.runner import Runner, Tick
 from fishjax.exits import AGAIN, DONE, guarded
 from fishjax.fitting import Fitting
+from fishjax.present.progress import bar
 from fishjax.session import Session
 from fishjax.settings import parse_settings
 from fishjax.study import Request, Study
@@ -72,7 +71,7 @@ def _run(study: Study, options: Options, start: float) -> int:
     runner = job.place.runner(job.stages())
     found = None
     try:
-        with _progress(job, console) as tick:
+        with bar(_steps_left(job), console) as tick:
             if _run_stages(job, runner, tick):
                 found = job.conclude()
     finally:
@@ -128,18 +127,5 @@ def _steps_missing(job: Job, stage: Stage) -> int:
     return sum(pack.run_steps for pack in job.place.missing(stage))
 
 
-@contextlib.contextmanager
-def _progress(job: Job, console: Console) -> Iterator[Callable[[int], None]]:
-    """A bar over the run-steps that are missing, on a terminal; yields what advances it."""
-    total = sum(_steps_missing(job, stage) for stage in job.stages())
-    columns = (
-        TextColumn("training"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} run-steps"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=total)
-        yield lambda steps: progress.advance(task, steps)
+def _steps_left(job: Job) -> int:
+    return sum(_steps_missing(job, stage) for stage in job.stages())

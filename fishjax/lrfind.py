@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.console import Console
 
 from fishjax.config import Config
 from fishjax.data.dataset import Dataset
@@ -16,8 +17,10 @@ from fishjax.data.source import open_source
 from fishjax.engine import devices
 from fishjax.engine.packs import Pack, ask_of, slots
 from fishjax.engine.program import Program, Shared, default_mapping
+from fishjax.engine.runner import Tick
 from fishjax.evidence.range_test import FEWEST, RangeTest
 from fishjax.fields import UsageError
+from fishjax.present.progress import bar
 from fishjax.present.range_test import rates_table, write_curve
 from fishjax.present.tables import write_table
 from fishjax.settings import override, parse_settings, to_dict
@@ -48,7 +51,9 @@ def find(
     dataset = open_source(data, config.data.image_size)
     changed = "".join(f"-{key}={value}" for key, value in sorted(changes.items()))
     folder = out or pathlib.Path("runs") / "lr-find" / slug(f"{data}{changed}-{low:g}-{high:g}")
-    test = range_test(dataset, config, chosen)
+    steps = lower(config, len(dataset.species))[0].steps_per_epoch
+    with bar(len(chosen) * config.optim.epochs * steps, Console(stderr=True)) as tick:
+        test = range_test(dataset, config, chosen, tick)
     if not any(np.isfinite(rates).any() for rates in test.suggestions().values()):
         raise UsageError(f"no seed trains long enough between {low:g} and {high:g}; try less")
     subject = ", ".join([data, *(f"{key}={value}" for key, value in changes.items())])
@@ -83,8 +88,11 @@ def configuration(changes: Mapping[str, Any], low: float, high: float) -> Config
     return config
 
 
-def range_test(dataset: Dataset, config: Config, seeds: Sequence[int]) -> RangeTest:
-    """Runs the seeds side by side, epoch by epoch, until the last rate or until all are over."""
+def range_test(dataset: Dataset, config: Config, seeds: Sequence[int], tick: Tick) -> RangeTest:
+    """Runs the seeds side by side, epoch by epoch, until the last rate or until all are over.
+
+    tick: is told of run-steps as they are done.
+    """
     cells = tuple(Cell("range test", config, seed) for seed in seeds)
     pool = Pool(dataset, map(ask_of, cells))
     setup, _ = lower(config, len(dataset.species))
@@ -100,6 +108,7 @@ def range_test(dataset: Dataset, config: Config, seeds: Sequence[int]) -> RangeT
         state, trace = program.advance(shared, runs, state)
         loss, bad_step = jax.device_get((trace.loss[:, 0], state.bad_step))
         losses[:, epoch] = np.where(bad_step < 0, loss, np.nan)
+        tick(len(cells) * setup.steps_per_epoch)
         if test.over_by(epoch):
             break
     return test

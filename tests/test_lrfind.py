@@ -1,5 +1,7 @@
 """The range test: rates suggested on curves with known answers, and the command end to end."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import pytest
 
 from fishjax import lrfind
 from fishjax.cli import main
-from fishjax.evidence.range_test import RangeTest, steepest, tenth_of_minimum, valley
+from fishjax.evidence.range_test import RangeTest, slide, steepest, tenth_of_minimum, valley
 from fishjax.fields import UsageError
 from fishjax.schedules import height
 from fishjax.settings import from_dict
@@ -29,7 +31,7 @@ SMALL = (
     "data.train_size=32",
     "data.val_size=16",
     "optim.batch_size=8",
-    "optim.epochs=24",
+    "optim.epochs=48",
 )
 DATA = "reef:train=64,test=16"
 
@@ -66,6 +68,23 @@ def test_the_valley_is_where_the_longest_falling_subsequence_ends():
         start = end - length
         expected = RATES[max(0, start + length // 3 + length // 6)]
         assert valley(RATES[:10], losses) == expected
+
+
+def test_slide_stops_where_the_slopes_at_both_ends_of_its_interval_are_alike():
+    """Against the rule step by step, on curves that stop at once, on the way and nowhere."""
+    rng, found = np.random.default_rng(0), set()
+    for scale in (1e-4, 3e-3, 1e-2, 1.0):
+        for _ in range(20):
+            losses = 2.0 + np.cumsum(rng.normal(scale=scale, size=60))
+            falls, right = np.gradient(losses), 59
+            expected = RATES[right - 15]
+            while right >= 15 and abs(falls[right] - falls[right - 15]) > 0.005:
+                expected = RATES[right - 15]
+                right -= 1
+            assert slide(RATES[:60], losses) == expected
+            found.add(expected)
+    assert {RATES[44], RATES[0]} < found
+    assert np.isnan(slide(RATES[:15], np.arange(15.0)))
 
 
 def test_a_seed_is_over_at_four_times_its_best_or_where_it_diverged():
@@ -108,7 +127,9 @@ def test_losses_are_smoothed_as_step_by_step_but_once_an_epoch():
 def found(tmp_path_factory):
     """What one start of the command printed and left."""
     folder = tmp_path_factory.mktemp("lr") / "out"
-    printed = lrfind.find(DATA, SMALL, "1000:1002", 1e-4, 1e3, folder)
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        printed = lrfind.find(DATA, SMALL, "1000:1002", 1e-4, 1e3, folder)
+    assert "/384 run-steps" in said.getvalue()
     return folder, printed, json.loads((folder / "range_test.json").read_bytes())
 
 
@@ -121,7 +142,7 @@ def test_the_command_writes_what_it_prints(found):
     words = "".join(drawn.itertext())
     assert all(rule in words for rule in numbers["suggested"])
     assert numbers["seeds"] == [1000, 1001]
-    assert numbers["config"]["optim"]["epochs"] == 24
+    assert numbers["config"]["optim"]["epochs"] == 48
 
 
 def test_the_loss_falls_and_then_every_seed_is_over(found):
@@ -137,8 +158,8 @@ def test_the_loss_falls_and_then_every_seed_is_over(found):
 def test_the_rates_are_those_the_optimiser_takes(found):
     _, _, numbers = found
     hyper = as_arrays(lower(from_dict(numbers["config"]), 8)[1])
-    heights = jax.vmap(lambda step: height(hyper.schedule, step / 4, 24))(jnp.arange(24 * 4))
-    by_epoch = np.log(hyper.lr * heights).reshape(24, 4).mean(axis=1)
+    heights = jax.vmap(lambda step: height(hyper.schedule, step / 4, 48))(jnp.arange(48 * 4))
+    by_epoch = np.log(hyper.lr * heights).reshape(48, 4).mean(axis=1)
     np.testing.assert_allclose(numbers["rates"], np.exp(by_epoch), rtol=1e-5)
     np.testing.assert_allclose(heights[0] * hyper.lr, 1e-4, rtol=1e-5)
 
@@ -163,7 +184,7 @@ def test_misuse_is_refused(options, message, monkeypatch, tmp_path, capsys):
 
 
 def test_a_range_without_a_rate_that_trains_is_refused(monkeypatch, tmp_path):
-    def over_at_once(dataset, config, seeds):
+    def over_at_once(*_):
         return RangeTest(RATES, np.full((2, 100), np.nan), WHOLE)
 
     monkeypatch.setattr(lrfind, "range_test", over_at_once)

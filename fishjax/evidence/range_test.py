@@ -1,6 +1,7 @@
 """What a learning-rate range test says (Smith 2017): smoothed losses, and the rates they suggest.
 
-The rules are those of fastai's `lr_find`.
+The rules are those of fastai's `lr_find` (`valley`, `slide`, `steep` and `minimum` of
+`fastai.callback.schedule`), on epochs where fastai has minibatches.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy.typing as npt
 KEPT_PER_STEP = 0.98
 WORSE = 4.0
 SKIPPED_FIRST, SKIPPED_LAST = 0.1, 5
+SLIDING, ALIKE = 15, 0.005
 FEWEST = 20
 
 Floats = npt.NDArray[np.float64]
@@ -75,6 +77,20 @@ def valley(rates: Floats, losses: Floats) -> float:
     return float(rates[max(0, end - length + length // 3 + length // 6)])
 
 
+def slide(rates: Floats, losses: Floats) -> float:
+    """Where the climb at the end begins: an interval of 15 epochs slides down from the last one.
+
+    It stops once the loss falls per epoch at both of its ends alike, to 0.005; the rate is that of
+    the lower end before (A. Chang). Not a number where no interval fits.
+    """
+    if len(rates) <= SLIDING:
+        return float("nan")
+    falls = np.gradient(losses)
+    alike = np.flatnonzero(np.abs(falls[SLIDING:] - falls[:-SLIDING]) <= ALIKE)
+    stopped = int(alike[-1]) if len(alike) else -1
+    return float(rates[min(stopped + 1, len(rates) - 1 - SLIDING)])
+
+
 def steepest(rates: Floats, losses: Floats) -> float:
     """Where the loss falls fastest over the logarithm of the rate."""
     return float(rates[np.argmin(np.gradient(losses, np.log(rates)))])
@@ -85,4 +101,4 @@ def tenth_of_minimum(rates: Floats, losses: Floats) -> float:
     return float(rates[np.argmin(losses)]) / 10
 
 
-RULES = {"valley": valley, "steepest": steepest, "minimum / 10": tenth_of_minimum}
+RULES = {"valley": valley, "slide": slide, "steepest": steepest, "minimum / 10": tenth_of_minimum}

@@ -12,6 +12,7 @@ from fishjax.present.wording import Quantity
 
 RATE = Quantity("rate")
 SEED_COLOUR = "#b0b0b0"
+RULE_DASHES = (*DASHES[1:], (8, 2))
 CAPTION = (
     "Training loss while the learning rate rises (running mean, until four times its best): "
     "median over seeds, the seeds thin. Dashed: the rate each rule suggests, median over seeds; "
@@ -46,7 +47,7 @@ def loss_curve(test: RangeTest) -> Figure:
     axes.plot(
         test.rates, median, color="black", linewidth=1.4, label=f"median of {len(curves)} seeds"
     )
-    looks = zip(COLOURS, DASHES[1:], strict=False)
+    looks = zip(COLOURS, RULE_DASHES, strict=False)
     for (rule, rates), (colour, dashes) in zip(_found(test).items(), looks, strict=False):
         middle, ends = _spread(rates)
         label = f"{rule}: {RATE.estimate(middle, ends)}"

@@ -1,0 +1,23 @@
+"""A bar over run-steps while runs train."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+@contextlib.contextmanager
+def bar(total: int, console: Console) -> Iterator[Callable[[int], None]]:
+    """Shows how many of `total` run-steps are done, alive on a terminal; yields what adds some."""
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} run-steps"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("training", total=total)
+        yield lambda steps: progress.advance(task, steps)
