@@ -1,0 +1,132 @@
+"""Is fishjax faster than every other way to train many small CNNs at once?
+
+    python -m experiments.benchmark [--workloads T,S,M,L] [--peers ...] [--runs 16] [--rounds 7]
+                                    [--torch-python PATH] [--study] [--json]
+
+Plain CNNs on 32x32 images, 16 runs with their own rate and seed, trained by fishjax, PyTorch and
+JAX in every way that people use, each in a process of its own with all cores. Before a peer is
+timed, the losses of its first 20 steps are held to a float64 reference. Then all peers of a
+workload are timed in turn, round after round, on a machine that has to be quiet. PyTorch may live
+in another Python, `--torch-python`, which needs it and NumPy only (extra `bench`). Progress goes to
+stderr.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, arg
+
+from experiments.benchmark import course, findings, heat, peaks, scaling, study, tables
+from experiments.benchmark.course import Course
+from experiments.benchmark.ways import WAYS
+from experiments.benchmark.workload import WORKLOADS
+
+LEAST_S, SMOKE_LEAST_S = 1.5, 0.02
+
+
+def main(
+    workloads: Annotated[str, arg(help="of T, S, M, L, or smoke")] = "T,S,M,L",
+    peers: Annotated[str, arg(help="names, or beginnings of them; empty: all")] = "",
+    runs: Annotated[int, arg(help="runs side by side")] = 16,
+    rounds: Annotated[int, arg(help="interleaved rounds")] = 7,
+    torch_python: Annotated[str, arg(help="the Python that has PyTorch")] = sys.executable,
+    scale: Annotated[bool, arg(help="also sweeps of 16, 64 and 256 runs of T and S")] = True,
+    study_: Annotated[
+        bool, FlagCreatePairsOff, arg(name="study", help="also the dying-ReLU study, minutes")
+    ] = False,
+    json_: Annotated[bool, FlagCreatePairsOff, arg(name="json", help="print one object")] = False,
+) -> None:
+    """Gates, times and compares."""
+    names = workloads.split(",")
+    if unknown := [name for name in names if name not in WORKLOADS]:
+        sys.exit(f"no workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
+    if runs < 2:
+        sys.exit(f"--runs {runs}: the gate needs two runs with different rates")
+    chosen = [name for name in WAYS if not peers or name.startswith(tuple(peers.split(",")))]
+    if not chosen:
+        sys.exit(f"--peers {peers} begins no name of {', '.join(WAYS)}")
+    found = benchmark(names, chosen, runs, rounds, torch_python, scale)
+    if study_:
+        found["study"] = study.measure(torch_python, _say)
+    print(json.dumps(found) if json_ else tables.report(found))
+
+
+def benchmark(
+    workloads: Sequence[str],
+    peers: Sequence[str],
+    runs: int,
+    rounds: int,
+    torch_python: str,
+    scale: bool = True,
+) -> dict[str, Any]:
+    """Everything but the study, as one object."""
+    start = time.monotonic()
+    rows: list[dict] = []
+    left_out: list[dict] = []
+    layers: dict[str, Any] = {}
+    most: peaks.Peaks = {"plain": {}, "batched": {}, "convolution": {}}
+    machine: dict[str, Any] = {}
+    grown: list[dict] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = pathlib.Path(scratch)
+        for name in workloads:
+            least_s = SMOKE_LEAST_S if name == "smoke" else LEAST_S
+            one = course.drawn(name, runs, folder / name, torch_python, rounds, least_s)
+            timed, missing, about = heat.run(one, peers, _say)
+            machine = {**one.machine, **machine, **_torch(about)}
+            reached, alone, unreached = _peaks(one)
+            for kind, values in reached.items():
+                most[kind] |= values
+            layers[name] = {**alone, "costliest": peaks.costliest(alone)}
+            rows, left_out = rows + timed, left_out + missing + unreached
+            if scale and name in scaling.RUNS:
+                place = folder / f"{name}-scaling"
+                grown += scaling.measure(name, place, torch_python, rounds, least_s, _say)
+    whole = {f"{row['title']}, {row['workload']}": row["gflops"] for row in rows}
+    best, by = peaks.highest({**most, "whole steps": whole})
+    return {
+        "machine": {
+            **machine,
+            "load_average": os.getloadavg()[0],
+            "seconds": time.monotonic() - start,
+        },
+        "runs": runs,
+        "rounds": rounds,
+        "peak_gflops": {**most, "best": best, "by": by},
+        "rows": findings.with_share_of_peak(rows, best),
+        "left_out": left_out,
+        "layers": layers,
+        "geomean_over_best_torch": findings.over_best_torch(rows),
+        "geomean_over_naive_vmap": findings.over_naive_vmap(rows),
+        "probe_overhead": findings.probe_overhead(rows),
+        "scaling": grown,
+    }
+
+
+def _peaks(one: Course) -> tuple[peaks.Peaks, dict[str, Any], list[dict]]:
+    """What the machine reaches, its convolutions, and who could not say, with the reason."""
+    reached, alone, reasons = peaks.measure(one)
+    missing = [
+        {"workload": one.name, "peer": name, "reason": reason, "failed_gate": False}
+        for name, reason in reasons.items()
+    ]
+    return reached, alone, missing
+
+
+def _torch(about: dict[str, Any]) -> dict[str, Any]:
+    return {"torch": about["torch"]} if "torch" in about else {}
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    tyro.cli(main, prog="python -m experiments.benchmark")

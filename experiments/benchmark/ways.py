@@ -1,0 +1,47 @@
+"""Every way to train the workloads: its name, what it is, and which process knows it."""
+
+import sys
+from dataclasses import dataclass
+
+from experiments.benchmark.fishjax_peers import fishjax_engines
+
+TORCH, JAX = "torch_worker", "jax_worker"
+SHIPPED, PROBES, NAIVE = "fishjax", "fishjax-probes", "jax-vmap"
+
+
+@dataclass(frozen=True)
+class Way:
+    """few: so slow on a CPU that two runs and one call of a few steps must do."""
+
+    name: str
+    title: str
+    worker: str
+    few: bool = False
+
+    def command(self, torch_python: str) -> list[str]:
+        """How its process is started, but for the job."""
+        python = torch_python if self.worker == TORCH else sys.executable
+        return [python, "-m", f"experiments.benchmark.{self.worker}", "--peer", self.name]
+
+
+WAYS: dict[str, Way] = {
+    way.name: way
+    for way in (
+        Way("torch-eager", "PyTorch eager, channels last", TORCH),
+        Way("torch-contiguous", "PyTorch eager, contiguous", TORCH),
+        Way("torch-processes", "PyTorch eager, a process per core", TORCH),
+        Way("torch-compile", "torch.compile", TORCH),
+        Way("torch-vmap", "torch.func.vmap over stacked models", TORCH),
+        Way("torch-grouped", "PyTorch, runs as groups (HFTA)", TORCH),
+        Way("jax-loop", "JAX, jit of a step in a loop", JAX),
+        Way("jax-scan", "JAX, scan with plain lax.conv", JAX, few=True),
+        Way(NAIVE, "jax.vmap over flax.linen.Conv in a scan", JAX, few=True),
+        *(Way(f"fishjax-{name}", f"fishjax, engine {name}", JAX) for name in fishjax_engines()),
+        Way(SHIPPED, "fishjax as shipped, probes off", JAX),
+        Way(PROBES, "fishjax as shipped, all probes every step", JAX),
+    )
+}
+
+
+def is_torch(name: str) -> bool:
+    return WAYS[name].worker == TORCH
