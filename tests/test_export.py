@@ -36,7 +36,6 @@ WHILES = {
     "finish": 2,  # over the shares of units killed, and over batches of images
 }
 """What loops are expected in each piece."""
-NO_SCATTER = ["advance", "assess", "finish"]
 
 
 class Convolution(NamedTuple):
@@ -94,8 +93,7 @@ def test_the_other_pieces_have_only_their_loops(name):
     text = exported("cuda", "grouped", name)
     assert communication(text) == operations(text, "select_and_scatter") == []
     assert len(operations(text, "while")) == WHILES[name]
-    if name in NO_SCATTER:
-        assert operations(text, "scatter") == []
+    assert operations(text, "scatter") == []
 
 
 @platforms

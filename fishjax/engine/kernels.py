@@ -13,6 +13,7 @@ from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.nn.lowerings.grouped import GROUPED
 from fishjax.nn.lowerings.native_block import native_block
 from fishjax.nn.lowerings.onednn import onednn
+from fishjax.nn.lowerings.packed import packed
 from fishjax.nn.lowerings.patches import PATCHES
 from fishjax.nn.lowerings.unrolled import unrolled
 
@@ -30,17 +31,19 @@ ENGINES: Mapping[str, Names] = {
 _EVERYWHERE: Mapping[str, Lowering] = {
     "canonical": CANONICAL,
     "grouped": GROUPED,
-    "unrolled": unrolled(CANONICAL),
+    "unrolled": unrolled(GROUPED),
     "patches": PATCHES,
+    "packed": packed(32),
 }
 
 
 def candidates() -> tuple[str, ...]:
     """The convolutions worth trying on this backend; the first is taken where none is measured."""
-    if jax.default_backend() == "cpu":
-        ours = ("onednn",) if "onednn" in native.load().loaded else ()
-        return (*ours, "canonical")
-    return ("grouped", "unrolled", "patches")
+    if jax.default_backend() != "cpu":
+        return ("grouped", "unrolled", "patches")
+    if _has("onednn"):
+        return ("onednn", "canonical")
+    return ("canonical", "packed", "patches")
 
 
 def kernels(names: Names) -> Kernels:

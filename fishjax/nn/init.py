@@ -85,7 +85,8 @@ def _orthogonal(draw: jax.Array) -> jax.Array:
         v = lax.dynamic_slice_in_dim(columns, k, 1, 1)
         for _ in range(2):
             v = v - q @ (q.T @ v)
-        return lax.dynamic_update_slice_in_dim(q, v / jnp.linalg.norm(v), k, 1)
+        here = jnp.arange(q.shape[1]).reshape(1, -1) == k
+        return jnp.where(here, v / jnp.linalg.norm(v), q)
 
     q = lax.fori_loop(0, columns.shape[1], add, jnp.zeros_like(columns))
     return (q.T if wide else q).reshape(draw.shape)
