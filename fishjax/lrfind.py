@@ -15,6 +15,8 @@ from fishjax.data.dataset import Dataset
 from fishjax.data.pool import Pool
 from fishjax.data.source import open_source
 from fishjax.engine import devices
+from fishjax.engine.kernels import kernels
+from fishjax.engine.measured import measured
 from fishjax.engine.packs import Pack, ask_of, slots
 from fishjax.engine.program import Program, Shared, default_mapping
 from fishjax.engine.runner import Tick
@@ -95,12 +97,14 @@ def range_test(dataset: Dataset, config: Config, seeds: Sequence[int], tick: Tic
     """
     cells = tuple(Cell("range test", config, seed) for seed in seeds)
     pool = Pool(dataset, map(ask_of, cells))
-    setup, _ = lower(config, len(dataset.species))
+    setup, hyper = lower(config, len(dataset.species))
     runs = slots(pool, Pack(setup, cells, len(cells)))
     shared = devices.replicate(
         Shared(jnp.asarray(pool.images), jnp.asarray(pool.labels)), len(cells)
     )
-    program, epochs = Program(setup, default_mapping()), config.optim.epochs
+    mapping = default_mapping()
+    fastest = kernels(measured([(setup, hyper)], mapping, len(cells)))
+    program, epochs = Program(setup, mapping, fastest), config.optim.epochs
     state = program.begin(shared, runs)
     losses = np.full((len(cells), epochs), np.nan)
     test = RangeTest(_rates(setup, config), losses, setup.steps_per_epoch)

@@ -15,7 +15,7 @@ import pytest
 from fishjax.engine import kernels, native
 from fishjax.engine.program import XLA
 from fishjax.nn.conv import conv2d
-from fishjax.nn.lowering import Kernels, lowered_by
+from fishjax.nn.lowering import Block, Kernels, Lowering, lowered_by
 from fishjax.nn.lowerings.native_block import composed, native_block
 from fishjax.nn.lowerings.onednn import TARGETS, onednn
 from tests.runs import tiny
@@ -29,6 +29,14 @@ def need(library: str) -> None:
     if library not in native.load().loaded:
         reason = "; ".join(native.load().said)
         pytest.fail(reason) if REQUIRED else pytest.skip(reason)
+
+
+def block(threads: int = 1) -> Block:
+    return native_block(native.load().loaded["block"], threads)
+
+
+def convolutions(threads: int) -> Lowering:
+    return onednn(native.load().loaded["onednn"], threads)
 
 
 def draw(seed: int, *shapes: tuple[int, ...]) -> list[jax.Array]:
@@ -61,7 +69,7 @@ def test_onednn_and_both_its_gradients_equal_xlas(stride, padding, threads):
 
         (g,) = draw(1, jax.eval_shape(convolved, x, w).shape)
         expected = value_and_pulls(convolved, g, x, w)
-        with lowered_by(Kernels(lambda geometry: onednn(threads))):
+        with lowered_by(Kernels(lambda geometry: convolutions(threads))):
             close(value_and_pulls(convolved, g, x, w), expected, 3e-6)
 
 
@@ -79,12 +87,12 @@ def test_onednn_second_derivatives_and_mapped_runs_equal_xlas():
         return jax.vmap(jax.grad(twice, argnums=(0, 1)))(x, w)
 
     expected = all_runs()
-    with lowered_by(Kernels(lambda geometry: onednn(1))):
+    with lowered_by(Kernels(lambda geometry: convolutions(1))):
         close(all_runs(), expected, 1e-5)
 
 
 def through_block(x, scale, bias, slope, norm, pool, threads):
-    return native_block(threads)(x, scale if norm else None, bias, slope, pool).out
+    return block(threads)(x, scale if norm else None, bias, slope, pool).out
 
 
 @pytest.mark.parametrize("norm", [True, False])
@@ -109,7 +117,7 @@ def test_the_block_and_its_gradients_equal_the_composed_ones(norm, pool, threads
 def test_the_block_shares_a_gradient_among_equal_pixels():
     need("block")
     x = jnp.ones((1, 2, 2, 1))
-    gradient = jax.grad(lambda x: jnp.sum(native_block(1)(x, None, jnp.zeros(1), 0.0, True).out))(x)
+    gradient = jax.grad(lambda x: jnp.sum(block()(x, None, jnp.zeros(1), 0.0, True).out))(x)
     np.testing.assert_array_equal(gradient, jnp.full_like(x, 0.25))
 
 
@@ -117,7 +125,7 @@ def test_the_peak_is_zero_where_a_channel_is_silent_and_sees_a_cropped_edge():
     need("block")
     x = -jnp.ones((2, 3, 3, 3))
     x = x.at[1, 2, 2, 1].set(0.5)
-    found = native_block(1)(x, None, jnp.zeros(3), 0.0, True)
+    found = block()(x, None, jnp.zeros(3), 0.0, True)
     np.testing.assert_array_equal(found.peak, [0.0, 0.5, 0.0])
     assert not found.out.any()
 
@@ -126,7 +134,7 @@ def test_the_block_lets_no_nan_vanish():
     need("block")
     for place in itertools.product(range(2), range(2)):
         x = jnp.zeros((1, 2, 2, 1)).at[0, *place, 0].set(jnp.nan)
-        found = native_block(1)(x, None, jnp.zeros(1), 0.0, True)
+        found = block()(x, None, jnp.zeros(1), 0.0, True)
         assert jnp.isnan(found.out).all()
         assert jnp.isnan(found.peak).all()
 
@@ -135,7 +143,7 @@ def test_moments_survive_a_large_mean():
     need("block")
     (x,) = draw(3, (16, 32, 32, 4))
     x = x + 1000.0
-    found = native_block(1)(x, jnp.ones(4), jnp.zeros(4), 0.0, False)
+    found = block()(x, jnp.ones(4), jnp.zeros(4), 0.0, False)
     exact = np.asarray(x, np.float64).reshape(-1, 4)
     np.testing.assert_allclose(found.mean, exact.mean(0), rtol=1e-6)
     np.testing.assert_allclose(found.variance, exact.var(0), rtol=1e-5)
@@ -152,7 +160,7 @@ def test_the_blocks_second_derivatives_are_the_composed_ones():
         return jax.grad(lambda *p: sum(jnp.sum(s**2) for s in slope(*p)), argnums=(0, 1, 2))(*point)
 
     leak = jnp.float32(0.1)
-    ours = curvature(lambda x, s, b: native_block(1)(x, s, b, leak, True).out)
+    ours = curvature(lambda x, s, b: block()(x, s, b, leak, True).out)
     close(ours, curvature(lambda x, s, b: composed(x, s, b, leak, True, True)), 1e-5)
 
 
@@ -175,7 +183,8 @@ def test_absurd_calls_are_errors_and_no_crash(which, images, kernel, output, cha
     need("onednn")
     inputs = [(images, kernel), (output, kernel), (images, output)][which]
     result = jax.ShapeDtypeStruct([output, images, kernel][which], jnp.float32)
-    call = jax.ffi.ffi_call(TARGETS[which], result)
+    version = native.load().loaded["onednn"]
+    call = jax.ffi.ffi_call(f"{TARGETS[which]}_{version}", result)
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"oneDNN|agree"):
         jax.block_until_ready(
             call(
@@ -250,9 +259,9 @@ def test_without_a_compiler_or_a_folder_it_says_so_and_loads_nothing(tmp_path):
 
 
 def test_a_named_kernel_that_is_missing_is_refused(monkeypatch):
-    nothing = native.Native(frozenset(), ("no C++ compiler here",))
+    nothing = native.Native({}, ("no C++ compiler here",))
     monkeypatch.setattr(native, "load", lambda: nothing)
-    assert kernels.candidates() == ("canonical",)
+    assert kernels.candidates() == ("canonical", "packed", "patches")
     assert kernels.blocks() == ("composed",)
     with pytest.raises(kernels.UsageError, match="no C\\+\\+ compiler here"):
         kernels.kernels(kernels.ENGINES["native"])

@@ -66,8 +66,7 @@ def described(names: Names) -> str:
 def lowering(name: str) -> Lowering:
     """The convolution of this name. Raises UsageError where this machine does not have it."""
     if name == "onednn":
-        _need("onednn")
-        return onednn(_threads())
+        return onednn(_version("onednn"), _threads())
     choose(name, _EVERYWHERE, "convolution")
     return _EVERYWHERE[name]
 
@@ -81,18 +80,18 @@ def _block(name: str) -> Block | None:
     choose(name, ("native", "composed"), "block")
     if name == "composed":
         return None
-    _need("block")
-    return native_block(_threads())
+    return native_block(_version("block"), _threads())
 
 
 def _has(library: str) -> bool:
     return jax.default_backend() == "cpu" and library in native.load().loaded
 
 
-def _need(library: str) -> None:
+def _version(library: str) -> str:
     if not _has(library):
         said = "; ".join(native.load().said) or f"the backend is {jax.default_backend()}"
         raise UsageError(f"this study computes with the {library} kernels, missing here: {said}")
+    return native.load().loaded[library]
 
 
 def _threads() -> int:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -58,9 +59,13 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Native:
-    """The libraries that are loaded, by name, and what there is to say of them, a line each."""
+    """The version of each library that is loaded, and what there is to say of them, a line each.
 
-    loaded: frozenset[str]
+    XLA knows a handler by its name and the version, so that no program that it kept can meet
+    another version's.
+    """
+
+    loaded: Mapping[str, str]
     said: tuple[str, ...]
 
 
@@ -71,7 +76,7 @@ class UnavailableError(Exception):
 @functools.cache
 def load() -> Native:
     """Loads and registers every library, once a process; what cannot be had is left out."""
-    loaded, said = set(), []
+    loaded, said = {}, []
     for library in LIBRARIES:
         try:
             path, built_s = _built(library)
@@ -79,10 +84,10 @@ def load() -> Native:
         except UnavailableError as reason:
             said.append(str(reason))
             continue
-        loaded.add(library.name)
+        loaded[library.name] = _version_of(path)
         if built_s:
             said.append(f"compiled the {library.name} kernels in {built_s:.0f} s, kept in {path}")
-    return Native(frozenset(loaded), tuple(said))
+    return Native(loaded, tuple(said))
 
 
 def _built(library: Library) -> tuple[pathlib.Path, float]:
@@ -169,7 +174,11 @@ def _register(library: Library, path: pathlib.Path) -> None:
         raise UnavailableError(f"{library.name} kernels do not load: {error}") from error
     for target in library.targets:
         capsule = jax.ffi.pycapsule(getattr(handlers, target))
-        jax.ffi.register_ffi_target(target, capsule, platform="cpu")
+        jax.ffi.register_ffi_target(f"{target}_{_version_of(path)}", capsule, platform="cpu")
+
+
+def _version_of(path: pathlib.Path) -> str:
+    return path.stem.partition("-")[2]
 
 
 def _is_whole(path: pathlib.Path) -> bool:

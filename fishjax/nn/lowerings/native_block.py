@@ -1,7 +1,8 @@
 """The native `Block` of a CPU: batch norm or bias, rectifier and max-pool in one call."""
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +16,22 @@ from fishjax.nn.norms import standardised
 TARGETS = ("fishjax_block", "fishjax_block_gradient")
 
 
-@functools.cache
-def native_block(threads: int) -> Block:
-    """The block whose every call uses `threads` threads; TARGETS must be registered.
+class _Native(NamedTuple):
+    version: str
+    threads: int
 
-    Arrays are float32. Its gradient is a native call too; the derivatives of that are those of
-    `composed`.
+    def call(self, which: int, results: list[jax.ShapeDtypeStruct]) -> Callable[..., Any]:
+        """One of the handlers, to be called with arrays and attributes."""
+        target = f"{TARGETS[which]}_{self.version}"
+        return jax.ffi.ffi_call(target, results, vmap_method="sequential")
+
+
+@functools.cache
+def native_block(version: str, threads: int) -> Block:
+    """The block whose every call uses `threads` threads of this version of the handlers.
+
+    TARGETS must be registered, an underscore and the version behind each. Arrays are float32.
+    Its gradient is a native call too; the derivatives of that are those of `composed`.
     """
 
     def block(
@@ -29,7 +40,7 @@ def native_block(threads: int) -> Block:
         norm = scale is not None
         gain = scale if norm else jnp.ones_like(bias)
         leak = jnp.asarray(slope, jnp.float32)
-        found: Any = _forward(x, gain, bias, leak, norm, pool, threads)
+        found: Any = _forward(x, gain, bias, leak, norm, pool, _Native(version, threads))
         return Epilogue(found.out, *map(lax.stop_gradient, found[1:]))
 
     return block
@@ -53,13 +64,13 @@ def _forward(
     slope: jax.Array,
     norm: bool,
     pool: bool,
-    threads: int,
+    native: _Native,
 ) -> Epilogue:
     batch, height, width, channels = x.shape
     out = (batch, height // 2, width // 2, channels) if pool else x.shape
     results = [_float(shape) for shape in (out, *[(channels,)] * 3)]
-    call = jax.ffi.ffi_call(TARGETS[0], results, vmap_method="sequential")
-    return Epilogue(*call(x, scale, bias, slope, norm=norm, pool=pool, threads=threads))
+    call = native.call(0, results)
+    return Epilogue(*call(x, scale, bias, slope, norm=norm, pool=pool, threads=native.threads))
 
 
 def _keep(
@@ -69,15 +80,15 @@ def _keep(
     slope: jax.Array,
     norm: bool,
     pool: bool,
-    threads: int,
+    native: _Native,
 ) -> tuple[Epilogue, tuple]:
-    found: Any = _forward(x, scale, bias, slope, norm, pool, threads)
+    found: Any = _forward(x, scale, bias, slope, norm, pool, native)
     return found, (x, scale, bias, slope, found.mean, found.variance)
 
 
-def _back(norm: bool, pool: bool, threads: int, saved: tuple, of: Epilogue) -> tuple:
+def _back(norm: bool, pool: bool, native: _Native, saved: tuple, of: Epilogue) -> tuple:
     x, scale, bias, slope, mean, variance = saved
-    gradients: Any = _gradient(x, scale, bias, slope, mean, variance, of.out, norm, pool, threads)
+    gradients: Any = _gradient(x, scale, bias, slope, mean, variance, of.out, norm, pool, native)
     return *gradients, jnp.zeros_like(slope)
 
 
@@ -95,13 +106,13 @@ def _gradient(
     gradient: jax.Array,
     norm: bool,
     pool: bool,
-    threads: int,
+    native: _Native,
 ) -> tuple[jax.Array, ...]:
     """Gradients of x, scale and bias, given that of what goes on."""
     results = [_float(each.shape) for each in (x, scale, bias)]
-    call = jax.ffi.ffi_call(TARGETS[1], results, vmap_method="sequential")
+    call = native.call(1, results)
     arrays = (x, scale, bias, slope, mean, variance, gradient)
-    return tuple(call(*arrays, norm=norm, pool=pool, threads=threads))
+    return tuple(call(*arrays, norm=norm, pool=pool, threads=native.threads))
 
 
 def _keep_gradient(*arguments: Any) -> tuple[Any, tuple]:
@@ -109,9 +120,9 @@ def _keep_gradient(*arguments: Any) -> tuple[Any, tuple]:
     return _gradient(*arguments), (x, scale, bias, slope, gradient)
 
 
-def _back_gradient(norm: bool, pool: bool, threads: int, saved: tuple, of: Any) -> tuple:
+def _back_gradient(norm: bool, pool: bool, native: _Native, saved: tuple, of: Any) -> tuple:
     """By the composed block, whose gradient this is; its moments are functions of x."""
-    del threads
+    del native
     *point, slope, gradient = saved
 
     def first(x: jax.Array, scale: jax.Array, bias: jax.Array, gradient: jax.Array) -> tuple:

@@ -12,13 +12,15 @@ TARGETS = ("fishjax_convolution", "fishjax_input_gradient", "fishjax_kernel_grad
 
 
 @functools.cache
-def onednn(threads: int) -> Lowering:
-    """The lowering whose every call uses `threads` threads; TARGETS must be registered.
+def onednn(version: str, threads: int) -> Lowering:
+    """The lowering whose every call uses `threads` threads of this version of the handlers.
 
-    Arrays are float32. Mapped over runs, the calls follow one another.
+    TARGETS must be registered, an underscore and the version behind each. Arrays are float32.
+    Mapped over runs, the calls follow one another.
     """
     shapes = (_output, _images, _kernel)
-    return Lowering(*(_caller(*each, threads) for each in zip(TARGETS, shapes, strict=True)))
+    names = [f"{target}_{version}" for target in TARGETS]
+    return Lowering(*(_caller(*each, threads) for each in zip(names, shapes, strict=True)))
 
 
 def _caller(target: str, shape_of: Callable[[Geometry], tuple[int, ...]], threads: int) -> Callable:
