@@ -25,16 +25,16 @@ from fishjax.settings import override
 from fishjax.setup import Hyper, Setup, lower
 
 Engine = Callable[[Setup, Hyper], Program]
+MAPPED = ("grouped", "unrolled", "patches", "vmap")
+"""The engines whose runs are mapped by `vmap`, as they are on other backends than a CPU."""
 
 
 def fishjax_engines() -> dict[str, Engine]:
-    """How to make a program of each engine that can be named.
-
-    Those meant for other backends than a CPU are mapped over the runs, as they are there.
-    """
-    mapped = {name for name in ENGINES if name not in ("xla", "native")}
-    named = {name: _with(name, "vmap" if name in mapped else "map") for name in ENGINES}
-    return {**named, "vmap": _with("xla", "vmap")}
+    """How to make a program of each engine that can be named; `vmap` is XLA's own, mapped."""
+    return {
+        name: _with(name if name in ENGINES else "xla", "vmap" if name in MAPPED else "map")
+        for name in (*ENGINES, "vmap")
+    }
 
 
 def as_shipped(setup: Setup, hyper: Hyper) -> Program:

@@ -35,6 +35,7 @@ class Remote:
                 env={**os.environ, **environment, "PYTHONPATH": path},
             )
         except OSError as error:
+            self._errors.close()
             raise PeerError(f"{command[0]} does not start: {error.strerror}") from None
 
     def send(self, **ask: Any) -> None:

@@ -14,11 +14,16 @@ RUNS = {"T": (16, 64, 256), "S": (16, 64, 256), "smoke": (2, 4)}
 """Sizes of a sweep by workload; the first is what the others are compared with."""
 
 
+ROUNDS = 5
+"""At most: a call of 256 runs takes 10 s and more."""
+
+
 def measure(
     name: str, folder: pathlib.Path, torch_python: str, rounds: int, least_s: float, say: Say
 ) -> list[dict]:
     """Run-steps per second and peak memory at every size, timed in interleaved rounds."""
     racers: list[Racer] = []
+    rounds = min(rounds, ROUNDS)
     try:
         for runs in RUNS[name]:
             place = folder / f"{name}-{runs}"

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 
-from experiments.benchmark.fishjax_peers import fishjax_engines
+from experiments.benchmark.fishjax_peers import MAPPED, fishjax_engines
 
 TORCH, JAX = "torch_worker", "jax_worker"
 SHIPPED, PROBES, NAIVE = "fishjax", "fishjax-probes", "jax-vmap"
@@ -11,12 +11,16 @@ SHIPPED, PROBES, NAIVE = "fishjax", "fishjax-probes", "jax-vmap"
 
 @dataclass(frozen=True)
 class Way:
-    """few: so slow on a CPU that two runs and one call of a few steps must do."""
+    """few: so slow on a CPU that two runs and one call of a few steps must do.
+
+    once: made for other backends; on a CPU one round must do.
+    """
 
     name: str
     title: str
     worker: str
     few: bool = False
+    once: bool = False
 
     def command(self, torch_python: str) -> list[str]:
         """How its process is started, but for the job."""
@@ -36,7 +40,10 @@ WAYS: dict[str, Way] = {
         Way("jax-loop", "JAX, jit of a step in a loop", JAX),
         Way("jax-scan", "JAX, scan with plain lax.conv", JAX, few=True),
         Way(NAIVE, "jax.vmap over flax.linen.Conv in a scan", JAX, few=True),
-        *(Way(f"fishjax-{name}", f"fishjax, engine {name}", JAX) for name in fishjax_engines()),
+        *(
+            Way(f"fishjax-{name}", f"fishjax, engine {name}", JAX, once=name in MAPPED)
+            for name in fishjax_engines()
+        ),
         Way(SHIPPED, "fishjax as shipped, probes off", JAX),
         Way(PROBES, "fishjax as shipped, all probes every step", JAX),
     )
