@@ -55,8 +55,8 @@ def placements(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     def share_below(these: np.ndarray, others: np.ndarray) -> np.ndarray:
         ordered = np.sort(others)
-        sides = (np.searchsorted(ordered, these, side) for side in ("left", "right"))
-        return sum(sides) / (2 * len(others))
+        below, at_most = (np.searchsorted(ordered, these, side) for side in ("left", "right"))
+        return (below + at_most) / (2 * len(others))
 
     return share_below(x, y), 1.0 - share_below(y, x)
 
