@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from experiments.benchmark.tables import readme_block
 from fishjax.present.parts import parts_table
 from fishjax.present.search import search_table
 from fishjax.present.table import Table
@@ -42,7 +43,7 @@ def _about(summary: Mapping[str, Any]) -> str:
     rates = ", ".join(f"{arm} {rate:g}" for arm, rate in tuning["chosen"].items())
     return (
         f"{timing['total_s']:.0f} s from command to table, {timing['compile_s']:.0f} s of it "
-        f"compiling; {timing['run_steps']:,} run-steps.\n"
+        f"waiting for compilation; {timing['run_steps']:,} run-steps.\n"
         f"Seeds {seeds[0]} to {seeds[-1]}. Rates, best of {len(tuning['rates'])} on "
         f"{len(tuning['seeds'])} other seeds: {rates}."
     )
@@ -56,6 +57,7 @@ MAKERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "placebos": _rows(placebo_table),
     "search": _rows(search_table),
     "parts": _rows(parts_table),
+    "benchmark": readme_block,
 }
 
 

@@ -71,7 +71,7 @@ def test_a_whole_report(tmp_path):
         "          the same images in another order",
     ]
     assert section(lines, "Time")[:1] == [
-        "Time: 12.0 s compiling, 95.0 s running, 121.0 s in all, 1,297 run-steps per"
+        "Time: 12.0 s waiting for compilation, 95.0 s running, 121.0 s in all, 1,297 run-"
     ]
     assert lines[-1] == "  summary.json tables/"
 

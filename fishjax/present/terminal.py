@@ -22,7 +22,7 @@ from fishjax.present.wording import P_VALUE, plain
 NARROWEST, WIDEST = 80, 100
 HEADING = 17
 FILLER = "\0"
-TIMES = {"compile_s": "compiling", "run_s": "running", "total_s": "in all"}
+TIMES = {"compile_s": "waiting for compilation", "run_s": "running", "total_s": "in all"}
 FILES = ("summary.json", "results.parquet", "tables", "figures", "samples", "cells")
 
 
