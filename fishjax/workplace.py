@@ -222,5 +222,6 @@ class Workplace:
         """The engine that an earlier start pinned; empty where there was none."""
         with contextlib.suppress(UsageError):
             engine = self.sweep.plan().get("engine")
-            return engine if isinstance(engine, dict) else {}
+            if isinstance(engine, dict) and isinstance(engine.get("width"), int):
+                return engine
         return {}

@@ -8,13 +8,13 @@ with its seal is deleted before JAX starts: it costs a warning and a compilation
 
 import atexit
 import hashlib
-import os
 import pathlib
-import stat
 import time
 import warnings
 
 import jax
+
+from fishjax.engine.folders import private
 
 _ENTRY, _SEAL = "-cache", "-seal"
 _GRACE_S = 600.0
@@ -27,21 +27,9 @@ _in_use: dict[pathlib.Path, float] = {}
 def enable(folder: pathlib.Path) -> None:
     """Makes JAX keep every compiled program in `folder`, made where it is missing.
 
-    Warns and goes without where others may write to it or it is not the user's own; goes without
-    where it cannot be made.
+    Goes without where it is not `private`.
     """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except OSError:
-        return
-    if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        warnings.warn(
-            f"{folder} belongs to someone else or can be written by others: compiled programs are "
-            "not kept there",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+    if private(folder) is None:
         return
     if damaged := _drop_damaged(folder):
         warnings.warn(

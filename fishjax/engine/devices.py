@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fishjax.engine import cache
+from fishjax.engine.folders import cache_folder
 
 PACKAGES = ("fishjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -24,8 +25,7 @@ def prepare() -> None:
     if not asked and jax.config.values["jax_num_cpu_devices"] < 0:
         jax.config.update("jax_num_cpu_devices", cores())
     if not jax.config.values["jax_compilation_cache_dir"]:
-        base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        cache.enable(pathlib.Path(base) / "fishjax" / "xla")
+        cache.enable(cache_folder("xla"))
 
 
 def run_mesh(width: int) -> Mesh:

@@ -3,20 +3,30 @@
 import os
 import pathlib
 import stat
+import warnings
 
 
-def private_folder(name: str) -> pathlib.Path | None:
-    """The folder `fishjax/NAME` of the user's cache, made if need be; None where there can be none.
-
-    It must belong to the user, who alone may write to it.
-    """
+def cache_folder(name: str) -> pathlib.Path:
+    """Where the user's cache keeps `name`."""
     base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    folder = pathlib.Path(base) / "fishjax" / name
+    return pathlib.Path(base) / "fishjax" / name
+
+
+def private(folder: pathlib.Path) -> pathlib.Path | None:
+    """The folder, made if need be; None where it cannot be made or written.
+
+    None with a warning where it is not the user's own or others may write to it.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
     except OSError:
         return None
-    shared = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    mine = found.st_uid == os.getuid() and not shared and os.access(folder, os.W_OK)
-    return folder if mine else None
+    if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        warnings.warn(
+            f"{folder} belongs to someone else or can be written by others: nothing is kept there",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return None
+    return folder if os.access(folder, os.W_OK) else None

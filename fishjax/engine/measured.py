@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 
 from fishjax.engine import kernels
 from fishjax.engine.devices import cores, processor, run_mesh
-from fishjax.engine.folders import private_folder
+from fishjax.engine.folders import cache_folder, private
 from fishjax.engine.program import RunMapping
 from fishjax.nn.lowering import Geometry, Kernels, Lowering, lowered_by
 from fishjax.nn.lowerings.canonical import CANONICAL
@@ -60,7 +60,7 @@ def geometries(setup: Setup, hyper: Hyper) -> set[Geometry]:
 
 def _remembered(shape: Geometry, tried: tuple[str, ...], mapping: RunMapping, width: int) -> str:
     """The fastest for a shape, from the user's cache or measured now and written there."""
-    folder = private_folder("measured")
+    folder = private(cache_folder("measured"))
     if folder is None:
         return _fastest(shape, tried, mapping, width)
     about = (str(shape), tried, mapping, width, _device(), metadata.version("jaxlib"))

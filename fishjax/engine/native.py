@@ -17,7 +17,7 @@ from importlib import metadata
 import jax
 
 from fishjax.engine.devices import processor
-from fishjax.engine.folders import private_folder
+from fishjax.engine.folders import cache_folder, private
 from fishjax.nn.lowerings import native_block, onednn
 
 _COMPILERS = ("c++", "g++", "clang++")
@@ -94,7 +94,7 @@ def _built(library: Library) -> tuple[pathlib.Path, float]:
     """The compiled library, and the seconds that compiling it took; 0 where it was kept."""
     compiler = _compiler()
     command = [compiler, *_FLAGS, "-isystem", jax.ffi.include_dir()]
-    folder = private_folder("native")
+    folder = private(cache_folder("native"))
     if folder is None:
         raise UnavailableError("no private cache folder for compiled kernels: XLA's own are used")
     path = folder / f"{library.name}-{_key(library, command)}.so"
