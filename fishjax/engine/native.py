@@ -117,7 +117,7 @@ def _compiler() -> str:
         if found := shutil.which(name):
             return found
     raise UnavailableError(
-        "no C++ compiler: with one and libdnnl-dev (or its like) studies run 2 to 4 times faster"
+        "no C++ compiler: with one and libdnnl-dev (or its like) training is 1.4 to 4 times as fast"
     )
 
 
