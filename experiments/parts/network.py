@@ -144,6 +144,7 @@ NETWORK: tuple[Part, ...] = (
         "batch norm, logits",
         {"model.norm": "batch", "model.norm_at": (4,)},
         {"model.norm": "batch", "model.norm_at": (5,)},
+        limit=ROUNDED,
     ),
     _net("residual", {"model.block": "residual"}, {"model.block": "residual"}, beside=_ODD),
     _net(
