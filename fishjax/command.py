@@ -15,6 +15,7 @@ from tyro.conf import FlagCreatePairsOff, arg
 
 from fishjax.clock import STARTED
 from fishjax.engine import devices
+from fishjax.engine.kernels import AUTO, ENGINES
 from fishjax.engine.runner import Runner, Tick
 from fishjax.exits import AGAIN, DONE, guarded
 from fishjax.fitting import Fitting
@@ -38,7 +39,7 @@ class Options:
     out: Annotated[pathlib.Path | None, arg(help="None: runs/STUDY/SCALE-DATA-SET")] = None
     set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE ...", help="change the base run")] = ()
     shard: Annotated[str, arg(help="i/n: this process's share of the packs")] = "0/1"
-    engine: Annotated[str, arg(help="auto, xla, native, grouped, unrolled or patches")] = "auto"
+    engine: Annotated[str, arg(help=", ".join((AUTO, *ENGINES)))] = AUTO
     dry_run: Annotated[bool, FlagCreatePairsOff, arg(help="say what it would run")] = False
     json: Annotated[bool, FlagCreatePairsOff, arg(help="print summary.json instead")] = False
     fit: Annotated[bool, FlagCreatePairsOff, arg(help="search the scenario's knobs instead")] = (

@@ -110,32 +110,46 @@ class SweepFolder:
             raise UsageError(f"{self.path / PLAN} is damaged: it holds no plan")
         return plan
 
-    def pin(self, plan: Mapping[str, Any], growing: str) -> dict[str, Any]:
-        """Makes the folder and pins `plan`, or checks that it is the one pinned before.
+    def claim(self, plan: Mapping[str, Any], growing: str) -> None:
+        """Makes the folder, and checks what an earlier start pinned against as much of the plan.
 
         The list under `growing` may gain entries from one start to the next; anything else that
         differs is a UsageError that names it, and so is a folder that cannot be written or that
-        holds something else. Returns the plan in force.
+        holds something else.
         """
-        plan = json.loads(_json(plan))
         self._make()
-        target = self.path / PLAN
-        if self._holds_something_else() and not self.planned:
+        if not self.planned and self._holds_something_else():
             raise UsageError(f"{self.path} holds something else; name another --out")
+        if self.planned:
+            pinned = self.plan()
+            self._compare(plan, {name: pinned.get(name) for name in plan}, growing)
+
+    def pin(self, plan: Mapping[str, Any], growing: str) -> dict[str, Any]:
+        """Claims the folder and pins the whole plan, or checks that it is the one pinned before.
+
+        Returns the plan in force. Raises what `claim` does.
+        """
+        self.claim(plan, growing)
+        target = self.path / PLAN
         if not self.planned:
             with contextlib.suppress(FileExistsError):
                 _create(target, _json(plan))
         pinned = self.plan()
-        for name, ours, theirs in _differences("", {**plan, growing: 0}, {**pinned, growing: 0}):
-            raise UsageError(
-                f"{self.path} holds another study: its {name} is {json.dumps(theirs)}, "
-                f"not {json.dumps(ours)}; name another --out"
-            )
+        self._compare(plan, pinned, growing)
         grown = sorted({*pinned.get(growing, ()), *plan[growing]})
         if grown != pinned.get(growing):
             pinned[growing] = grown
             write_json(target, pinned)
         return pinned
+
+    def _compare(self, plan: Mapping[str, Any], pinned: Mapping[str, Any], growing: str) -> None:
+        """Raises UsageError for the first thing that differs."""
+        plan = json.loads(_json(plan))
+        for name, ours, theirs in _differences("", {**plan, growing: 0}, {**pinned, growing: 0}):
+            raise UsageError(
+                f"{self.path} holds another study: its {name} is {json.dumps(theirs)}, "
+                f"not {json.dumps(ours)}; name another --out"
+            )
 
     def log_timing(self, line: Mapping[str, Any]) -> None:
         """Adds one start's seconds and run-steps to those of earlier starts."""

@@ -77,22 +77,25 @@ class Workplace:
         """Pins the plan in the folder, or checks it against the one an earlier start pinned.
 
         Pack width and kernels are the earlier start's, also where memory, devices or measurement
-        would now say others.
+        would now say others. A folder that is refused is refused before anything is compiled.
         """
+        whole = self._whole(plan)
+        self.sweep.claim(whole, growing)
         engine = self._engine()
         try:
-            pinned = self._pin({**plan, "engine": engine}, growing)
+            pinned = self.sweep.pin({**whole, "engine": engine}, growing)
         except UsageError:
-            if self._engine() == engine:
+            if (theirs := self._engine()) == engine:
                 raise
-            pinned = self._pin({**plan, "engine": self._engine()}, growing)
+            pinned = self.sweep.pin({**whole, "engine": theirs}, growing)
         write_json(self.sweep.path / ENVIRONMENT, {**revision(), **describe(), "data": self.source})
         every = (cell for stage in self._stages.values() for cell in stage.cells)
         asks = dict.fromkeys(map(ask_of, every))
         write_samples(self.dataset, asks, self.sweep.path / "samples")
         return pinned
 
-    def _pin(self, plan: dict[str, Any], growing: str) -> dict[str, Any]:
+    def _whole(self, plan: dict[str, Any]) -> dict[str, Any]:
+        """The plan with what is the same for a study and for the search of its knobs."""
         about = {
             "schema": 1,
             "study": self.study.name,
@@ -100,7 +103,7 @@ class Workplace:
             "data": {"spec": self.request.data, "hash": self.dataset.digest()},
             "base": to_dict(self.base),
         }
-        return self.sweep.pin({**about, **self._code(), **plan}, growing=growing)
+        return {**about, **self._code(), **plan}
 
     @property
     def computing(self) -> tuple[str, ...]:

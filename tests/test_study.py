@@ -223,3 +223,15 @@ def test_text_forms_of_seeds_and_shards():
     assert parse_seeds("5") == (5,)
     assert parse_seeds("0,2,7") == (0, 2, 7)
     assert parse_shard("1/4") == (1, 4)
+
+
+def test_a_folder_is_refused_before_anything_is_measured_or_compiled(tmp_path, monkeypatch, capsys):
+    def never(*_: object) -> None:
+        raise AssertionError("measured for a folder that is refused")
+
+    monkeypatch.setattr(workplace, "measured", never)
+    (tmp_path / "letter.txt").write_text("dear fish")
+    assert run("--out", str(tmp_path)) == 2
+    assert "holds something else" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert run("--out", str(tmp_path / "file" / "out")) == 2

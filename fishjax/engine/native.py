@@ -82,7 +82,8 @@ def load() -> Native:
             path, built_s = _built(library)
             _register(library, path)
         except UnavailableError as reason:
-            said.append(str(reason))
+            if str(reason) not in said:
+                said.append(str(reason))
             continue
         loaded[library.name] = _version_of(path)
         if built_s:

@@ -73,17 +73,9 @@ def _forward(
     return Epilogue(*call(x, scale, bias, slope, norm=norm, pool=pool, threads=native.threads))
 
 
-def _keep(
-    x: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    slope: jax.Array,
-    norm: bool,
-    pool: bool,
-    native: _Native,
-) -> tuple[Epilogue, tuple]:
-    found: Any = _forward(x, scale, bias, slope, norm, pool, native)
-    return found, (x, scale, bias, slope, found.mean, found.variance)
+def _keep(*arguments: Any) -> tuple[Epilogue, tuple]:
+    found: Any = _forward(*arguments)
+    return found, (*arguments[:4], found.mean, found.variance)
 
 
 def _back(norm: bool, pool: bool, native: _Native, saved: tuple, of: Epilogue) -> tuple:
