@@ -7,7 +7,8 @@ import platform
 
 import torch
 
-from experiments.benchmark.torch_peers import DEVICE, PEERS, layers, peaks, threads
+from experiments.benchmark.torch_net import DEVICE
+from experiments.benchmark.torch_peers import PEERS, layers, peaks, threads
 from experiments.benchmark.worker import serve
 
 
