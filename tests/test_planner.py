@@ -199,8 +199,7 @@ def test_of_two_first_starts_the_later_obeys_the_earlier(finished, tmp_path, mon
     folder = tmp_path / "out"
 
     def beaten(*_):
-        if not folder.exists():
-            folder.mkdir()
+        if not (folder / "sweep.json").exists():
             (folder / "sweep.json").write_bytes((finished / "sweep.json").read_bytes())
         return 2
 
