@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from fishjax.evidence import paired, readings
-from fishjax.evidence.plan import Arms, Contrast
+from fishjax.evidence import paired
+from fishjax.evidence.contrast import Arms, Contrast, Weighted
+from fishjax.evidence.pairs import Pairs, pairs
+from fishjax.evidence.readings import number
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Effect:
     """
 
     contrast: Contrast
-    pairs: readings.Pairs
+    pairs: Pairs
     method: paired.Method
     alpha: float
     estimate: float
@@ -67,12 +69,12 @@ class Effect:
         return {
             "metric": contrast.reading.metric,
             "reading": contrast.reading.label,
-            "arm": _plain(contrast.arm),
-            "control": _plain(contrast.control),
+            "arm": plain(contrast.arm),
+            "control": plain(contrast.control),
             "direction": contrast.direction,
             "delta": contrast.delta,
-            "effect": readings.number(self.estimate),
-            "ci": [readings.number(self.low), readings.number(self.high)],
+            "effect": number(self.estimate),
+            "ci": [number(self.low), number(self.high)],
             "p": self.p,
             "test": self.method.name,
             "diverged_pairs": int(self.pairs.diverged.sum()),
@@ -88,15 +90,14 @@ def measure(
     the order of values. p is the largest over `hypotheses`, values of the effect to be refused.
     Raises UsageError where the contrast asks for what the results do not have.
     """
-    pairs = readings.pairs(results, contrast)
-    differences = pairs.differences
-    ordinal = pairs.diverged.any() or np.isinf(differences).any()
-    method = paired.SIGN if ordinal else paired.SIGN_FLIP
-    if pairs.missing:
-        return Effect(contrast, pairs, method, alpha, math.nan, -math.inf, math.inf, 1.0)
+    found = pairs(results, contrast)
+    differences = found.differences
+    method = paired.SIGN if found.ordinal else paired.SIGN_FLIP
+    if found.missing:
+        return Effect(contrast, found, method, alpha, math.nan, -math.inf, math.inf, 1.0)
     low, high = method.interval(differences, alpha)
     p = max(method.p(differences - value) for value in hypotheses)
-    return Effect(contrast, pairs, method, alpha, method.estimate(differences), low, high, p)
+    return Effect(contrast, found, method, alpha, method.estimate(differences), low, high, p)
 
 
 def describe(values: npt.NDArray[np.float64]) -> dict[str, Any]:
@@ -113,5 +114,8 @@ def describe(values: npt.NDArray[np.float64]) -> dict[str, Any]:
     return {"n": n, "mean": mean, "sd": deviation, "ci": ci}
 
 
-def _plain(side: Arms | float) -> str | float | list[str]:
+def plain(side: Arms | float) -> str | float | list[str]:
+    """A side of a contrast for JSON; a weighted sum is its words."""
+    if isinstance(side, Weighted):
+        return side.words
     return list(side) if isinstance(side, tuple) else side

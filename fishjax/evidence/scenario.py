@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from fishjax.evidence.effect import describe
+from fishjax.evidence.effect import describe, plain
+from fishjax.evidence.pairs import pairs
 from fishjax.evidence.plan import Scenario, Target
-from fishjax.evidence.readings import number, pairs
+from fishjax.evidence.readings import number
 
 
 def reproduce(scenario: Scenario, results: xr.Dataset) -> dict[str, Any]:
@@ -62,12 +63,11 @@ def _within(mean: float, target: Target) -> bool:
 
 
 def _declared(target: Target) -> dict[str, Any]:
-    control = target.control
     return {
         "seed_figure": target.seed_figure,
         "reading": target.reading.label,
-        "arm": list(target.arm) if isinstance(target.arm, tuple) else target.arm,
-        "control": list(control) if isinstance(control, tuple) else control,
+        "arm": plain(target.arm),
+        "control": plain(target.control),
         "low": number(target.low),
         "high": number(target.high),
     }

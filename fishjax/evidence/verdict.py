@@ -99,10 +99,10 @@ def placebos(plan: Plan, results: xr.Dataset) -> list[dict[str, Any]]:
 
 def _try(claim: Claim, m: int, results: xr.Dataset) -> Trial:
     alpha = paired.ERROR_RATE / max(m, 1)
-    delta = claim.outcome.delta
-    hypotheses = (0.0,) if claim.kind == "directional" else (-delta, delta)
-    outcome = measure(results, claim.outcome, alpha, hypotheses)
-    mechanism = measure(results, claim.mechanism, alpha) if claim.mechanism else None
+    (contrast,) = claim.outcomes
+    hypotheses = (-contrast.delta, contrast.delta) if claim.kind == "no_effect" else (0.0,)
+    outcome = measure(results, contrast, alpha, hypotheses)
+    mechanism = next((measure(results, m.contrast, alpha) for m in claim.mechanisms), None)
     return Trial(claim, outcome, mechanism)
 
 
