@@ -198,6 +198,13 @@ class Requirement:
                 f"but {self.expects!r} was expected"
             )
 
+    @property
+    def refused(self) -> tuple[float, ...]:
+        """The effects next to which a contrast that meets this has to be significant."""
+        delta = self.contrast.delta
+        edges = {"moves": (0.0,), "stays": (-delta, delta)}
+        return edges.get(self.expects, (self.contrast.direction * delta,))
+
 
 def arms_of(side: Arms | float) -> dict[str, float]:
     """The weight of every arm on one side of a contrast; none where the side is a number."""

@@ -7,10 +7,11 @@ import numpy as np
 import xarray as xr
 
 from fishjax.evidence.effect import describe
+from fishjax.evidence.placebo import placebos
 from fishjax.evidence.plan import Plan, Reading
 from fishjax.evidence.readings import diverged, read
 from fishjax.evidence.scenario import reproduce
-from fishjax.evidence.verdict import judge, placebos
+from fishjax.evidence.verdict import judge
 
 SCHEMA = 1
 
