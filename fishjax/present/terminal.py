@@ -54,7 +54,9 @@ def render(
 def _heading(summary: Mapping[str, Any], width: int) -> list[str]:
     data, seeds = summary["data"], summary["seeds"]
     about = f"{summary['study']} on {data['spec']}, {len(seeds)} seeds, data {data['hash'][:8]}"
-    return [*_wrapped(plain(about), width), *_search(summary, width), *_tuning(summary, width)]
+    changed = _wrapped(plain(phrases.plan_change(summary)), width)
+    chosen = [*_search(summary, width), *_tuning(summary, width)]
+    return [*_wrapped(plain(about), width), *chosen, *changed]
 
 
 def _search(summary: Mapping[str, Any], width: int) -> list[str]:
@@ -105,16 +107,16 @@ def _ablation(summary: Mapping[str, Any], width: int) -> list[str]:
 
 
 def _claims(summary: Mapping[str, Any], width: int) -> list[str]:
-    claims = summary["claims"]
+    claims = list(versions(summary))
     if not claims:
         return []
-    lines = _wrapped(plain(phrases.plan_change(summary)), width)
-    lines += _wrapped(
+    _, present = claims[-1]
+    lines = _wrapped(
         "Claims: arm minus control, paired by seed [simultaneous 95 % interval], Holm's p over "
-        f"m = {claims[0]['m']} contrasts",
+        f"m = {present['m']} contrasts",
         width,
     )
-    for version, claim in versions(summary):
+    for version, claim in claims:
         needed = f"  needs {claim['seeds_needed']} seeds" if claim["seeds_needed"] else ""
         verdict = (
             f"{plain(claim['id']):<7} {claim['verdict'].upper():<15} {phrases.estimate(claim)}  "
