@@ -9,8 +9,9 @@ import xarray as xr
 
 from fishjax.evidence import paired
 from fishjax.evidence.effect import describe
+from fishjax.evidence.pairs import pairs
 from fishjax.evidence.plan import Claim, Contrast, Placebo, Plan, Reading, Scenario, Target
-from fishjax.evidence.readings import diverged, pairs, read
+from fishjax.evidence.readings import diverged, read
 from fishjax.evidence.scenario import reproduce
 from fishjax.evidence.summary import summarise
 from fishjax.fields import UsageError

@@ -8,8 +8,9 @@ import pytest
 import xarray as xr
 
 from fishjax.evidence import paired
+from fishjax.evidence.placebo import placebos
 from fishjax.evidence.plan import Claim, Contrast, Placebo, Plan, Reading
-from fishjax.evidence.verdict import judge, placebos
+from fishjax.evidence.verdict import judge
 from fishjax.fields import UsageError
 
 NOISE = np.array([0.4, -1.0, 0.8, -0.6, 1.0, -0.2, 0.1, -0.5])

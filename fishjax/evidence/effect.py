@@ -1,15 +1,19 @@
 """What a contrast amounts to over the seeds: an estimate, its interval and a p."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from fishjax.evidence import paired, readings
-from fishjax.evidence.plan import Arms, Contrast
+from fishjax.evidence import paired
+from fishjax.evidence.contrast import Arms, Contrast, Requirement, Weighted
+from fishjax.evidence.max_t import max_t
+from fishjax.evidence.pairs import Pairs, pairs
+from fishjax.evidence.readings import number
 
 
 @dataclass(frozen=True)
@@ -17,17 +21,25 @@ class Effect:
     """A contrast measured; the interval is unbounded and p is 1 where a pair was not measured.
 
     estimate: the mean difference, or the median where the method is the sign test; `low` and
-    `high` bound the same quantity at 1 - alpha.
+    `high` bound the same quantity at 1 - alpha. among: how many contrasts interval and p hold for
+    at once, by which correction.
     """
 
     contrast: Contrast
-    pairs: readings.Pairs
+    pairs: Pairs
     method: paired.Method
     alpha: float
     estimate: float
     low: float
     high: float
     p: float
+    among: int = 1
+    correction: str = ""
+
+    @property
+    def test(self) -> str:
+        """The test's name, with its correction where it has one."""
+        return ", ".join(filter(None, (self.method.name, self.correction)))
 
     @property
     def claimed(self) -> tuple[float, float]:
@@ -40,9 +52,9 @@ class Effect:
         return -self.contrast.delta < self.low and self.high < self.contrast.delta
 
     @property
-    def moved(self) -> bool:
-        """The interval excludes 0 in the claimed direction and is not negligible."""
-        return self.claimed[0] > 0 and not self.negligible
+    def benefit(self) -> float:
+        """The estimate, turned so that the claimed direction is upwards."""
+        return self.estimate * self.contrast.direction
 
     def seeds_to_exclude(self, *values: float) -> int | None:
         """About how many seeds would put every one of `values` outside the interval.
@@ -52,7 +64,7 @@ class Effect:
         differences above the value (Noether 1987, JASA 82:645).
         """
         signal = min(self._signal(value) for value in values)
-        return paired.seeds_to_decide(signal, self.alpha, len(self.pairs.seeds))
+        return paired.seeds_to_decide(signal, self.alpha / self.among, len(self.pairs.seeds))
 
     def _signal(self, value: float) -> float:
         shifted = self.pairs.differences - value
@@ -67,36 +79,77 @@ class Effect:
         return {
             "metric": contrast.reading.metric,
             "reading": contrast.reading.label,
-            "arm": _plain(contrast.arm),
-            "control": _plain(contrast.control),
+            "arm": plain(contrast.arm),
+            "control": plain(contrast.control),
             "direction": contrast.direction,
             "delta": contrast.delta,
-            "effect": readings.number(self.estimate),
-            "ci": [readings.number(self.low), readings.number(self.high)],
+            "effect": number(self.estimate),
+            "ci": [number(self.low), number(self.high)],
             "p": self.p,
-            "test": self.method.name,
+            "test": self.test,
             "diverged_pairs": int(self.pairs.diverged.sum()),
         }
 
 
-def measure(
-    results: xr.Dataset, contrast: Contrast, alpha: float, hypotheses: tuple[float, ...] = (0.0,)
-) -> Effect:
+def measure(results: xr.Dataset, requirement: Requirement, alpha: float) -> Effect:
     """The contrast over all seeds, with its interval at 1 - alpha.
 
     A diverged pair, or an infinite difference, makes it the exact sign test, which needs only
-    the order of values. p is the largest over `hypotheses`, values of the effect to be refused.
-    Raises UsageError where the contrast asks for what the results do not have.
+    the order of values. p is the largest over the values of the effect that have to be refused
+    for the requirement to be met. Raises UsageError where the contrast asks for what the results
+    do not have.
     """
-    pairs = readings.pairs(results, contrast)
-    differences = pairs.differences
-    ordinal = pairs.diverged.any() or np.isinf(differences).any()
-    method = paired.SIGN if ordinal else paired.SIGN_FLIP
-    if pairs.missing:
-        return Effect(contrast, pairs, method, alpha, math.nan, -math.inf, math.inf, 1.0)
+    contrast = requirement.contrast
+    found = pairs(results, contrast)
+    differences = found.differences
+    method = paired.SIGN if found.ordinal else paired.SIGN_FLIP
+    if found.missing:
+        return Effect(contrast, found, method, alpha, math.nan, -math.inf, math.inf, 1.0)
     low, high = method.interval(differences, alpha)
-    p = max(method.p(differences - value) for value in hypotheses)
-    return Effect(contrast, pairs, method, alpha, method.estimate(differences), low, high, p)
+    p = max(method.p(differences - value) for value in requirement.refused)
+    return Effect(contrast, found, method, alpha, method.estimate(differences), low, high, p)
+
+
+def measure_together(
+    results: xr.Dataset, requirements: Sequence[Requirement], alpha: float
+) -> tuple[Effect, ...]:
+    """Several contrasts, with intervals that hold together at 1 - alpha and p adjusted for it.
+
+    By max-T; where a pair of one of them diverged or was not measured, or a difference is infinite,
+    by Bonferroni's correction of each one's own test. Raises as `measure` does.
+    """
+    k = len(requirements)
+    alone = [measure(results, requirement, alpha / k) for requirement in requirements]
+    found = [effect.pairs for effect in alone]
+    if any(each.ordinal or each.missing for each in found):
+        correct = dict(alpha=alpha, among=k, correction="Bonferroni")
+        return tuple(replace(each, p=min(1.0, k * each.p), **correct) for each in alone)
+    courses = max_t(np.stack([each.differences for each in found], axis=1))
+    return tuple(
+        Effect(
+            effect.contrast,
+            effect.pairs,
+            effect.method,
+            alpha,
+            effect.estimate,
+            *course.interval(alpha),
+            p=max(course.p(value) for value in requirement.refused),
+            among=k,
+            correction="max-T",
+        )
+        for effect, course, requirement in zip(alone, courses, requirements, strict=True)
+    )
+
+
+def caveats(what: str, effect: Effect) -> Iterator[str]:
+    """What has to be known of the pairs that an effect was measured on."""
+    found = effect.pairs
+    if found.missing:
+        yield f"{what} not measured at seeds {', '.join(map(str, found.missing))}"
+    if lost := int(found.diverged.sum()):
+        yield f"{what}: {lost} of {len(found.seeds)} pairs diverged (sign test and median)"
+    elif np.isinf(found.differences).any():
+        yield f"{what}: infinite differences (sign test and median)"
 
 
 def describe(values: npt.NDArray[np.float64]) -> dict[str, Any]:
@@ -113,5 +166,8 @@ def describe(values: npt.NDArray[np.float64]) -> dict[str, Any]:
     return {"n": n, "mean": mean, "sd": deviation, "ci": ci}
 
 
-def _plain(side: Arms | float) -> str | float | list[str]:
+def plain(side: Arms | float) -> str | float | list[str]:
+    """A side of a contrast for JSON; a weighted sum is its words."""
+    if isinstance(side, Weighted):
+        return side.words
     return list(side) if isinstance(side, tuple) else side

@@ -161,13 +161,13 @@ def _subset_sums(differences: Sample) -> tuple[npt.NDArray, npt.NDArray, float]:
         raise ValueError("the sign-flip test takes finite differences; use the sign test")
     count = 2 ** len(values) - 1 if len(values) <= ENUMERABLE else DRAWS
     sums, sizes = np.zeros(count), np.zeros(count)
-    for value, member in zip(values, _membership(len(values), count), strict=True):
+    for value, member in zip(values, membership(len(values), count), strict=True):
         sums += value * member
         sizes += member
     return sums, sizes, TIE * float(np.abs(values).sum())
 
 
-def _membership(n: int, count: int) -> Iterator[npt.NDArray]:
+def membership(n: int, count: int) -> Iterator[npt.NDArray]:
     """For each of n pairs in turn, which of `count` subsets hold it."""
     if n <= ENUMERABLE:
         codes = np.arange(1, count + 1)

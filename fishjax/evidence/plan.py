@@ -1,115 +1,118 @@
-"""What a study declares before its seeds are run: readings, contrasts, claims, scenario, placebos.
+"""What a study declares before its seeds are run: claims, scenario, placebos.
 
-Everything here is data that a study's file writes down. Claims whose ruling differs in kind
-(existential, conditional, factorial) become further values of `Claim.kind`, each with its own
-ruling in `verdict.py`.
+Everything here is data that a study's file writes down, and everything such a file needs can be
+imported from here.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from fishjax.evidence.contrast import (
+    Arms,
+    Contrast,
+    Crossing,
+    Reading,
+    Requirement,
+    Weighted,
+    arms_of,
+    interaction,
+    slope,
+)
 from fishjax.fields import UsageError
+
+__all__ = [
+    "ACCURACY_DELTA",
+    "AUC_DELTA",
+    "FACTOR_DELTA",
+    "Claim",
+    "Contrast",
+    "Crossing",
+    "Placebo",
+    "Plan",
+    "Reading",
+    "Requirement",
+    "Scenario",
+    "Target",
+    "Weighted",
+    "interaction",
+    "slope",
+]
 
 ACCURACY_DELTA = 0.02
 """Margin of accuracies and of shares (of units, of pairs)."""
 AUC_DELTA = 0.03
 FACTOR_DELTA = math.log2(1.25)
-"""Margin of metrics that are log2 of a time or a norm: a factor of 1.25."""
+"""Margin of readings that are log2 of a time or a norm: a factor of 1.25."""
 
-Arms = str | tuple[str, ...]
-Kind = Literal["directional", "no_effect"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One number per run. A dimension the metric has and the reading does not fix is averaged.
-
-    epoch: None is the last evaluation. since: the value at that epoch is subtracted (a gain).
-    """
-
-    metric: str
-    epoch: float | None = None
-    since: float | None = None
-    layer: str | None = None
-    share: float | None = None
-    species: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.since is not None and self.epoch is not None and self.since >= self.epoch:
-            raise UsageError(f"{self.metric}: since={self.since} is not before epoch={self.epoch}")
-
-    @property
-    def label(self) -> str:
-        """The reading in words, for tables."""
-        words = [self.metric]
-        words += [
-            f"{word} {value:g}" if isinstance(value, float | int) else f"{word} {value}"
-            for word, value in (
-                ("at epoch", self.epoch),
-                ("gain since epoch", self.since),
-                ("layer", self.layer),
-                ("share", self.share),
-                ("species", self.species),
-            )
-            if value is not None
-        ]
-        return ", ".join(words)
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """A reading of `arm` minus the same reading of `control`, seed by seed.
-
-    Several arms are averaged within a seed. A control that is a number, in the reading's own
-    unit, makes the contrast one-sample. direction: +1 where the claim says that the arm's reading
-    is the higher one (of a no-effect claim: where higher is a benefit), else -1. delta: the
-    smallest difference that matters, in the reading's unit, declared and never taken from data.
-    """
-
-    reading: Reading
-    arm: Arms
-    control: Arms | float
-    direction: int
-    delta: float
-
-    def __post_init__(self) -> None:
-        if self.direction not in (1, -1):
-            raise UsageError(f"{self.reading.metric}: direction is 1 or -1, not {self.direction}")
-        if not 0 < self.delta < math.inf:
-            raise UsageError(f"{self.reading.metric}: delta is above 0, not {self.delta}")
-        if not self.arm or self.control == () or self.arm == self.control:
-            raise UsageError(f"{self.reading.metric}: {self.arm!r} against {self.control!r}")
+KINDS = ("directional", "no_effect", "existential")
 
 
 @dataclass(frozen=True)
 class Claim:
     """One sentence to be judged. A claim of several parts is several `Claim`s of one id.
 
-    by_construction: fitting the scenario already fixed the contrast, so it gets no verdict here.
+    kind: `directional`, the outcome's contrast has its direction; `no_effect`, it stays inside
+    +-delta; `existential`, some contrast of the tuple `outcome` has its direction. mechanism: what
+    must show besides for the claim to be more than its outcome; a bare contrast has to move, and
+    an existential claim has one for each contrast of its outcome, or none. also: what must hold
+    besides the outcome. premise: what must hold for the claim to have an object. by_construction:
+    fitting the scenario already fixed the contrast, so it gets no verdict here.
     """
 
     id: str
     text: str
-    kind: Kind
-    outcome: Contrast
-    mechanism: Contrast | None = None
+    kind: Literal["directional", "no_effect", "existential"]
+    outcome: Contrast | tuple[Contrast, ...]
+    mechanism: Contrast | Requirement | tuple[Contrast | Requirement, ...] | None = None
+    also: tuple[Requirement, ...] = ()
+    premise: Requirement | None = None
     part: str = ""
     by_construction: bool = False
     note: str = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("directional", "no_effect"):
-            raise UsageError(f"claim {self.id}: kind is directional or no_effect, not {self.kind}")
+        if self.kind not in KINDS:
+            raise UsageError(f"claim {self.id}: kind is {' or '.join(KINDS)}, not {self.kind}")
+        several = self.kind == "existential"
+        if several != isinstance(self.outcome, tuple) or not self.outcome:
+            outcome = "a tuple of contrasts" if several else "one contrast"
+            raise UsageError(f"claim {self.id}: the outcome of a {self.kind} claim is {outcome}")
+        aligned = len(self.mechanisms) in (0, len(self.outcomes))
+        if self.mechanism is not None and not (
+            aligned and several == isinstance(self.mechanism, tuple)
+        ):
+            raise UsageError(f"claim {self.id}: the mechanism is not aligned with the outcome")
+
+    @property
+    def outcomes(self) -> tuple[Contrast, ...]:
+        """The outcome's contrasts, one unless the claim is existential."""
+        return self.outcome if isinstance(self.outcome, tuple) else (self.outcome,)
+
+    @property
+    def mechanisms(self) -> tuple[Requirement, ...]:
+        """What is required of the mechanism, for each contrast of the outcome; empty for none."""
+        if self.mechanism is None:
+            return ()
+        each = self.mechanism if isinstance(self.mechanism, tuple) else (self.mechanism,)
+        return tuple(Requirement(m) if isinstance(m, Contrast) else m for m in each)
+
+    @property
+    def contrasts(self) -> Iterator[Contrast]:
+        """Every contrast that the claim reads."""
+        yield from self.outcomes
+        required = [*self.mechanisms, *self.also, *((self.premise,) if self.premise else ())]
+        yield from (requirement.contrast for requirement in required)
 
 
 @dataclass(frozen=True)
 class Target:
     """A figure of a scenario: a reading of `arm`, or arm minus control, whose mean has bounds.
 
-    seed_figure: what the seed document says, in its own words.
+    seed_figure: what the seed document says, in its own words. below, above: which knob to turn
+    where the mean lies below or above the bounds.
     """
 
     name: str
@@ -119,9 +122,11 @@ class Target:
     control: Arms | float = 0.0
     low: float = -math.inf
     high: float = math.inf
+    below: str = ""
+    above: str = ""
 
     def __post_init__(self) -> None:
-        if not self.low <= self.high:
+        if not self.low <= self.high or self.low == math.inf or self.high == -math.inf:
             raise UsageError(f"target {self.name}: low={self.low} and high={self.high}")
 
 
@@ -158,7 +163,10 @@ class Plan:
 
     @property
     def m(self) -> int:
-        """Primary contrasts that share the error rate: every part of every claim not fitted."""
+        """Primary contrasts that share the error rate: every part of every claim not fitted.
+
+        An existential claim counts once, as its contrasts are corrected among themselves.
+        """
         return sum(not claim.by_construction for claim in self.claims)
 
     @property
@@ -174,13 +182,24 @@ class Plan:
     @property
     def epochs(self) -> frozenset[float]:
         """Every epoch the plan names; an evaluation has to fall on each of them."""
-        named = ((c.reading.epoch, c.reading.since) for c in self._contrasts)
-        return frozenset(epoch for pair in named for epoch in pair if epoch is not None)
+        named = (epoch for reading in self._readings for epoch in (reading.epoch, reading.since))
+        return frozenset(epoch for epoch in named if epoch is not None)
+
+    @property
+    def species(self) -> frozenset[str]:
+        """Every species the plan names, as it names them."""
+        named = (name for reading in self._readings for name in (reading.species, reading.without))
+        return frozenset(name for name in named if name is not None)
+
+    @property
+    def _readings(self) -> Iterator[Reading]:
+        for contrast in self._contrasts:
+            yield from contrast.reading.parts
 
     @property
     def _contrasts(self) -> list[Contrast | Target]:
         contrasts: list[Contrast | Target] = [placebo.contrast for placebo in self.placebos]
-        contrasts += [c for claim in self.claims for c in (claim.outcome, claim.mechanism) if c]
+        contrasts += [contrast for claim in self.claims for contrast in claim.contrasts]
         return [*contrasts, *(self.scenario.targets if self.scenario else ())]
 
 
@@ -189,8 +208,7 @@ def _arms(contrasts: Iterable[Contrast | Target]) -> frozenset[str]:
         name
         for contrast in contrasts
         for side in (contrast.arm, contrast.control)
-        if not isinstance(side, int | float)
-        for name in ((side,) if isinstance(side, str) else side)
+        for name in arms_of(side)
     )
 
 

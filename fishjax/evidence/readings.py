@@ -1,72 +1,38 @@
-"""From a study's results to the one number per seed that a reading or contrast asks for."""
+"""From a study's results to the one number per seed that a reading asks for."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from scipy import special
 
-from fishjax.evidence.plan import Arms, Contrast, Reading, Target
+from fishjax.evidence.contrast import NUMBERED, TIME, Crossing, Reading
 from fishjax.fields import UsageError, nearest
 
 AVERAGED = ("layer", "share", "species")
+Scalars = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Arm minus control of every seed, and whether a run of that pair diverged; both `[seed]`.
-
-    A difference is NaN where one of its runs was not measured.
-    """
-
-    differences: npt.NDArray[np.float64]
-    diverged: npt.NDArray[np.bool_]
-    seeds: tuple[int, ...]
-
-    @property
-    def missing(self) -> tuple[int, ...]:
-        """The seeds whose pair was not measured."""
-        gaps = np.isnan(self.differences)
-        return tuple(seed for seed, gap in zip(self.seeds, gaps, strict=True) if gap)
-
-
-def pairs(results: xr.Dataset, contrast: Contrast | Target) -> Pairs:
-    """The contrast seed by seed; two readings that are both infinite and equal differ by 0.
-
-    Raises UsageError as `read` does.
-    """
-    arm, diverged = _mean_over_arms(results, contrast.reading, contrast.arm)
-    control = np.full_like(arm, np.nan)
-    if isinstance(contrast.control, int | float):
-        control[:] = contrast.control
-    else:
-        control, lost = _mean_over_arms(results, contrast.reading, contrast.control)
-        diverged = diverged | lost
-    with np.errstate(invalid="ignore"):
-        differences = np.where(arm == control, 0.0, arm - control)
-    return Pairs(differences, diverged, tuple(int(seed) for seed in results["seed"].values))
-
-
-def read(results: xr.Dataset, reading: Reading, arm: str) -> npt.NDArray[np.float64]:
+def read(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
     """The reading of every seed of `arm`, `[seed]`; NaN where it was not measured.
 
     A diverged run counts as chance at every epoch, so that its gain is 0: accuracy 1/K, AUC 0.5.
-    Any other metric keeps what was measured of its frozen state. An epoch after the last
-    evaluation is not measured. Raises UsageError for a metric, arm, layer, species, share or
-    epoch that the results do not have.
+    Its time to a crossing and its instability are infinite. Any other metric keeps what was
+    measured of its frozen state. An epoch after the last evaluation is not measured, nor is the
+    log2 of a negative number. Raises UsageError for a metric, arm, layer, species, share or epoch
+    that the results do not have.
     """
-    if reading.metric not in results:
-        known = (str(name) for name in results.data_vars)
-        raise UsageError(f"unknown metric {reading.metric!r}{nearest(reading.metric, known)}")
-    values = _choose(results[reading.metric].astype(float), "arm", arm)
-    for dim in AVERAGED:
-        if getattr(reading, dim) is not None:
-            values = _choose(values, dim, getattr(reading, dim))
-    with np.errstate(invalid="ignore"):
-        scalars = _level(values, reading).values
-    chance = _chance(reading, results.attrs["classes"])
-    return scalars if chance is None else np.where(diverged(results, arm), chance, scalars)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if reading.statistic == "instability":
+            scalars = _scaled(_instability(results, reading, arm), reading)
+        else:
+            scalars = _scaled(_level(results, reading, arm), reading)
+            if reading.since is not None:
+                before = _at_epoch(_series(results, reading, arm), reading.since)
+                scalars = scalars - _scaled(_or_chance(results, reading, arm, before), reading)
+        return scalars - read(results, reading.minus, arm) if reading.minus else scalars
 
 
 def diverged(results: xr.Dataset, arm: str) -> npt.NDArray[np.bool_]:
@@ -79,53 +45,102 @@ def number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _mean_over_arms(
-    results: xr.Dataset, reading: Reading, arms: Arms
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    names = (arms,) if isinstance(arms, str) else arms
-    with np.errstate(invalid="ignore"):
-        values = np.mean([read(results, reading, name) for name in names], axis=0)
-    return values, np.any([diverged(results, name) for name in names], axis=0)
+def _level(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
+    """The reading at its epoch or crossing, before its scale."""
+    if reading.when is None:
+        level = _at_epoch(_series(results, reading, arm), reading.epoch)
+        return _or_chance(results, reading, arm, level)
+    time = _crossing(results, reading.when, arm)
+    if reading.metric == TIME:
+        return np.where(diverged(results, arm), math.inf, time)
+    series = _series(results, reading, arm)
+    if "epoch" not in series.dims:
+        raise UsageError(f"{reading.metric} is measured once a run, not at a crossing")
+    there = series.where(series["epoch"] == xr.DataArray(time, dims="seed"))
+    return _or_chance(results, reading, arm, there.max("epoch").values)
 
 
-def _level(values: xr.DataArray, reading: Reading) -> xr.DataArray:
-    """`values` of one arm at the reading's epochs, averaged over what it left open: `[seed]`."""
-    level = _at_epoch(values, reading.epoch)
-    if reading.since is not None:
-        level = level - _at_epoch(values, reading.since)
-    if other := set(level.dims) - {"seed", *AVERAGED}:
+def _instability(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
+    """Root mean square of the second differences of the log2, over sqrt 6; NaN where none is."""
+    series = _series(results, reading, arm)
+    if "epoch" not in series.dims:
+        raise UsageError(f"{reading.metric} is measured once a run: it has no instability")
+    series = series.dropna("epoch", how="all").sel(epoch=slice(reading.since, reading.epoch))
+    steps = np.diff(series["epoch"].values)
+    if len(steps) < 2:
+        return np.full(series.sizes["seed"], np.nan)
+    if not np.allclose(steps, steps[0]):
+        raise UsageError(f"{reading.metric} is not measured at even steps: it has no instability")
+    bends = np.diff(np.log2(series.transpose("seed", "epoch").values), n=2, axis=1)
+    noise = np.sqrt(np.mean(bends**2, axis=1) / 6)
+    return np.where(diverged(results, arm), math.inf, noise)
+
+
+def _crossing(results: xr.Dataset, crossing: Crossing, arm: str) -> Scalars:
+    """The epoch of the first evaluation on the far side of the level, infinite where there is none.
+
+    NaN where the metric was not measured at all.
+    """
+    series = _series(results, Reading(crossing.metric), arm)
+    if "epoch" not in series.dims:
+        raise UsageError(f"{crossing.metric} is measured once a run: it crosses nothing")
+    there = crossing.direction * (series - crossing.level) >= 0
+    time = xr.where(there, series["epoch"], math.inf).min("epoch")
+    return time.where(series.notnull().any("epoch")).values
+
+
+def _series(results: xr.Dataset, reading: Reading, arm: str) -> xr.DataArray:
+    """The metric of one arm, `[seed, epoch]` or `[seed]`, averaged over what is left open."""
+    if reading.metric not in results:
+        known = (str(name) for name in results.data_vars)
+        raise UsageError(f"unknown metric {reading.metric!r}{nearest(reading.metric, known)}")
+    values = _choose(results[reading.metric].astype(float), "arm", arm)
+    for dim in AVERAGED:
+        if getattr(reading, dim) is not None:
+            values = _choose(values, dim, getattr(reading, dim))
+    if reading.without is not None:
+        left_out = _position(values, "species", reading.without)
+        values = values.isel(species=np.arange(values.sizes["species"]) != left_out)
+    if other := set(values.dims) - {"seed", "epoch", *AVERAGED}:
         raise UsageError(
             f"a reading cannot choose along {min(map(str, other))} of {reading.metric}"
         )
-    return level.mean([dim for dim in AVERAGED if dim in level.dims])
+    return values.mean([dim for dim in AVERAGED if dim in values.dims])
+
+
+def _at_epoch(values: xr.DataArray, epoch: float | None) -> Scalars:
+    """The values at an epoch, or at the last one measured; NaN after that, or if none was."""
+    if "epoch" not in values.dims:
+        if epoch is not None:
+            raise UsageError(f"{values.name} is measured once a run, not at epoch {epoch:g}")
+        return values.values
+    evaluated = values.dropna("epoch", how="all")
+    if not evaluated.sizes["epoch"] or (epoch is not None and epoch > evaluated["epoch"].max()):
+        return np.full(values.sizes["seed"], np.nan)
+    if epoch is None:
+        return evaluated.isel(epoch=np.argmax(evaluated["epoch"].values)).values
+    return _choose(evaluated, "epoch", epoch).values
 
 
 def _choose(values: xr.DataArray, dim: str, wanted: str | float) -> xr.DataArray:
+    return values.isel({dim: _position(values, dim, wanted)})
+
+
+def _position(values: xr.DataArray, dim: str, wanted: str | float) -> int:
+    """Where `wanted` stands along `dim`; a species may be asked for by its number, `#K`."""
     if dim not in values.dims:
         raise UsageError(f"{values.name} has no {dim} to choose, but {wanted!r} was asked for")
     known = values[dim].values
     if isinstance(wanted, str):
+        counted = NUMBERED.fullmatch(wanted) if dim == "species" else None
+        if counted and int(counted[1]) <= len(known):
+            return int(counted[1]) - 1
         found = np.flatnonzero(known == wanted)
     else:
         found = np.flatnonzero(np.isclose(known.astype(float), wanted))
     if not len(found):
         raise UsageError(f"unknown {dim} {wanted!r} of {values.name}{_closest(wanted, known)}")
-    return values.isel({dim: found[0]})
-
-
-def _at_epoch(values: xr.DataArray, epoch: float | None) -> xr.DataArray:
-    """The values at an epoch, or at the last one measured; NaN after that, or if none was."""
-    if "epoch" not in values.dims:
-        if epoch is not None:
-            raise UsageError(f"{values.name} is measured once a run, not at epoch {epoch:g}")
-        return values
-    measured = values.notnull().any([dim for dim in values.dims if dim != "epoch"])
-    evaluated = values.isel(epoch=np.flatnonzero(measured.values))
-    if not evaluated.sizes["epoch"] or (epoch is not None and epoch > evaluated["epoch"].max()):
-        return values.isel(epoch=-1) * np.nan
-    if epoch is None:
-        return evaluated.isel(epoch=np.argmax(evaluated["epoch"].values))
-    return _choose(evaluated, "epoch", epoch)
+    return int(found[0])
 
 
 def _closest(wanted: str | float, known: Iterable) -> str:
@@ -134,12 +149,18 @@ def _closest(wanted: str | float, known: Iterable) -> str:
     return f"; the nearest is {min((float(k) for k in known), key=lambda k: abs(k - wanted)):g}"
 
 
-def _chance(reading: Reading, classes: int) -> float | None:
-    """What a run that has learnt nothing reads; None where the metric is no score of that kind."""
+def _or_chance(results: xr.Dataset, reading: Reading, arm: str, level: Scalars) -> Scalars:
+    """`level`, or what a run that has learnt nothing reads where the metric is such a score."""
     if reading.metric.endswith("accuracy"):
-        score = 1 / classes
+        score = 1 / results.attrs["classes"]
     elif "auc" in reading.metric.split("_"):
         score = 0.5
     else:
-        return None
-    return score if reading.since is None else 0.0
+        return level
+    return np.where(diverged(results, arm), score, level)
+
+
+def _scaled(values: Scalars, reading: Reading) -> Scalars:
+    if reading.scale == "log2":
+        return np.log2(values)
+    return special.logit(values) if reading.scale == "logit" else values

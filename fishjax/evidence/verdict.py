@@ -1,32 +1,37 @@
 """The ruling: what the measured contrasts say about each declared claim.
 
 The interval of the outcome rules, at 1 - 0.05/m for the plan's m primary contrasts, so that all m
-hold together; p is printed beside it and never overrules it. A claim's p is the larger of its
-outcome's and its mechanism's, as both must show, and Holm's adjustment runs over the m claims.
-`supported` implies p_holm <= 0.05, because both p are then at most 0.05/m. The converse fails:
-Holm refuses more than the simultaneous intervals do, and a claim that it alone would pass stays
-`inconclusive`.
+hold together; p is printed beside it and never overrules it. A claim's p is the largest of its
+outcome's, its mechanism's and those of what must hold besides, since all of them must show, each
+at the same level (an intersection-union test: Berger 1982, Technometrics 24:295). Holm's
+adjustment runs over the m claims. `supported` implies p_holm <= 0.05, because every p is then at
+most 0.05/m. The converse fails: Holm refuses more than the simultaneous intervals do, and a claim
+that it alone would pass stays `inconclusive`.
 
-For a directional claim p tests an effect of 0. For a no-effect claim it tests effects of -delta
-and +delta (the larger p counts), so that there too a small p speaks for the claim.
+p tests the effects that a claim has to be told from: 0 for a directional one, -delta and +delta
+for a no-effect one (the larger p counts), so that there too a small p speaks for the claim. An
+existential claim is read at the contrast with the smallest p, adjusted for that choice.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import xarray as xr
 
 from fishjax.evidence import paired
-from fishjax.evidence.effect import Effect, measure
-from fishjax.evidence.plan import Claim, Plan
+from fishjax.evidence.effect import Effect, caveats
+from fishjax.evidence.finding import MISSED, Finding
+from fishjax.evidence.placebo import placebos
+from fishjax.evidence.plan import Plan
+from fishjax.evidence.trial import Trial, try_claim
 
 Verdict = Literal[
     "supported",
     "outcome only",
     "refuted",
     "inconclusive",
+    "premise fails",
     "too few seeds",
     "by construction",
     "void (placebo)",
@@ -40,26 +45,13 @@ class Ruling:
     seeds_needed: int | None = None
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A claim with what was measured for it."""
-
-    claim: Claim
-    outcome: Effect
-    mechanism: Effect | None
-
-    @property
-    def p(self) -> float:
-        """Of the whole claim: the larger of outcome and mechanism."""
-        return max(self.outcome.p, self.mechanism.p if self.mechanism else 0.0)
-
-
 def judge(plan: Plan, results: xr.Dataset) -> list[dict[str, Any]]:
     """One entry of summary.json for each claim (part) of the plan, in its order.
 
     Raises UsageError where the plan asks for what the results do not have.
     """
-    trials = [_try(claim, plan.m, results) for claim in plan.claims]
+    alpha = paired.ERROR_RATE / max(plan.m, 1)
+    trials = [try_claim(claim, alpha, results) for claim in plan.claims]
     counted = [trial for trial in trials if not trial.claim.by_construction]
     adjusted = paired.holm([trial.p for trial in counted])
     p_holm = {id(trial): float(p) for trial, p in zip(counted, adjusted, strict=True)}
@@ -70,96 +62,101 @@ def judge(plan: Plan, results: xr.Dataset) -> list[dict[str, Any]]:
     ]
 
 
-def placebos(plan: Plan, results: xr.Dataset) -> list[dict[str, Any]]:
-    """What each placebo did; one that is `beyond_delta` voids the study.
-
-    "Beyond delta" is read as it is for a no-effect claim: the whole interval lies beyond +-delta.
-    The mean alone would void a sound study whenever few seeds are noisy, which the claims' own
-    intervals already allow for; a placebo is there to catch what they cannot, a bias. The
-    interval is the single one at 95 %, not widened for m, as an alarm should rather ring.
-    `within_delta` says that the study could exclude such a bias.
-    """
-    entries = []
-    for placebo in plan.placebos:
-        effect = measure(results, placebo.contrast, paired.ERROR_RATE)
-        delta = placebo.contrast.delta
-        entries.append(
-            {
-                "id": placebo.id,
-                "text": placebo.text,
-                **effect.as_json(),
-                "n": len(effect.pairs.seeds),
-                "within_delta": effect.negligible,
-                "beyond_delta": effect.low > delta or effect.high < -delta,
-                "note": _sentences(_caveats("placebo", effect)),
-            }
-        )
-    return entries
-
-
-def _try(claim: Claim, m: int, results: xr.Dataset) -> Trial:
-    alpha = paired.ERROR_RATE / max(m, 1)
-    delta = claim.outcome.delta
-    hypotheses = (0.0,) if claim.kind == "directional" else (-delta, delta)
-    outcome = measure(results, claim.outcome, alpha, hypotheses)
-    mechanism = measure(results, claim.mechanism, alpha) if claim.mechanism else None
-    return Trial(claim, outcome, mechanism)
-
-
 def _rule(trial: Trial, m: int, broken_placebos: list[str]) -> Ruling:
-    seeds = len(trial.outcome.pairs.seeds)
     if broken_placebos:
         return Ruling("void (placebo)", f"beyond delta: {', '.join(broken_placebos)}")
     if trial.claim.by_construction:
         return Ruling("by construction", "fitting the scenario fixed this contrast")
-    if seeds < (needed := paired.seeds_needed(m)):
-        return Ruling("too few seeds", f"{seeds} of the {needed} that m = {m} needs", needed)
-    if trial.outcome.pairs.missing:
-        return Ruling("inconclusive")
-    return _RULES[trial.claim.kind](trial)
+    if trial.seeds < (needed := paired.seeds_needed(m)):
+        return Ruling("too few seeds", f"{trial.seeds} of the {needed} that m = {m} needs", needed)
+    if trial.premise and not trial.premise.met:
+        how = "is refuted" if trial.premise.refutation else "is not shown"
+        return Ruling("premise fails", f"the premise {how}: {trial.premise.words}")
+    return _with_all(trial, _RULES[trial.claim.kind](trial))
 
 
 def _rule_directional(trial: Trial) -> Ruling:
-    outcome, delta = trial.outcome, trial.outcome.contrast.delta
-    low, high = outcome.claimed
-    if outcome.negligible:
-        return Ruling("refuted", "negligible: the interval lies inside +-delta")
-    if low > 0:
-        return _with_mechanism(trial)
-    if high < 0:
-        return Ruling("refuted", "the effect is opposite to the claim")
-    ways = [outcome.seeds_to_exclude(0.0)]
-    if abs(outcome.estimate) < delta:
-        ways.append(outcome.seeds_to_exclude(-delta, delta))
-    return _inconclusive(ways)
+    outcome = trial.outcome
+    if outcome.met:
+        return Ruling("supported")
+    if outcome.refutation:
+        return Ruling("refuted", outcome.refutation)
+    return _inconclusive(outcome.effect, [outcome.seeds_to_decide])
 
 
 def _rule_no_effect(trial: Trial) -> Ruling:
-    outcome, delta = trial.outcome, trial.outcome.contrast.delta
-    low, high = outcome.claimed
-    benefit = outcome.estimate * outcome.contrast.direction
+    outcome = trial.outcome.effect
+    delta, (low, high) = outcome.contrast.delta, outcome.claimed
     if outcome.negligible:
-        return _with_mechanism(trial)
+        return Ruling("supported")
     if low > delta:
         return Ruling("refuted", "a benefit beyond delta")
     if high < -delta:
         return Ruling("inconclusive", "a harm beyond delta: no benefit, yet not without effect")
-    if abs(benefit) < delta:
-        return _inconclusive([outcome.seeds_to_exclude(-delta, delta)])
-    edge = delta * outcome.contrast.direction
-    return _inconclusive([outcome.seeds_to_exclude(edge) if benefit > delta else None])
+    decisive = outcome.benefit > -delta
+    return _inconclusive(outcome, [trial.outcome.seeds_to_decide if decisive else None])
 
 
-_RULES = {"directional": _rule_directional, "no_effect": _rule_no_effect}
+def _rule_existential(trial: Trial) -> Ruling:
+    """Some contrast has its direction, or the interval of none reaches its delta."""
+    if trial.outcome.met:
+        return Ruling("supported", f"found: {trial.outcome.words}")
+    effects = [finding.effect for finding in trial.outcomes]
+    if all(effect.claimed[1] < effect.contrast.delta for effect in effects):
+        return Ruling("refuted", "every simultaneous bound is short of delta")
+    ways = [effect.seeds_to_exclude(0.0) for effect in effects if effect.benefit > 0]
+    if all(effect.benefit < effect.contrast.delta for effect in effects):
+        edges = [each.contrast.delta * each.contrast.direction for each in effects]
+        short = [each.seeds_to_exclude(edge) for each, edge in zip(effects, edges, strict=True)]
+        ways.append(None if None in short else max(filter(None, short)))
+    unmeasured = next((each for each in effects if each.pairs.missing), effects[0])
+    return _inconclusive(unmeasured, ways)
 
 
-def _with_mechanism(trial: Trial) -> Ruling:
-    if trial.mechanism is None or trial.mechanism.moved:
-        return Ruling("supported")
-    return Ruling("outcome only", "the mechanism did not move")
+_RULES = {
+    "directional": _rule_directional,
+    "no_effect": _rule_no_effect,
+    "existential": _rule_existential,
+}
 
 
-def _inconclusive(ways: list[int | None]) -> Ruling:
+def _with_all(trial: Trial, outcome: Ruling) -> Ruling:
+    """The ruling on the outcome, held to what must hold besides it and to its mechanism."""
+    refuted = [f"{each.words}: {each.refutation}" for each in trial.also if each.refutation]
+    if outcome.verdict == "refuted" or not trial.also:
+        return _with_mechanism(trial.mechanism, outcome)
+    if refuted:
+        return Ruling("refuted", f"required besides: {_sentences(refuted)}")
+    rulings = [outcome, *(_rule_required(each) for each in trial.also if not each.met)]
+    undecided = [each for each in rulings if each.verdict == "inconclusive"]
+    if not undecided:
+        return _with_mechanism(trial.mechanism, outcome)
+    needed = [each.seeds_needed for each in undecided]
+    return Ruling(
+        "inconclusive",
+        _sentences(each.note for each in undecided),
+        None if None in needed else max(filter(None, needed)),
+    )
+
+
+def _rule_required(finding: Finding) -> Ruling:
+    """The ruling on one thing that must hold besides and is open."""
+    ruling = _inconclusive(finding.effect, [finding.seeds_to_decide])
+    return Ruling(
+        ruling.verdict, f"required besides: {finding.words}; {ruling.note}", ruling.seeds_needed
+    )
+
+
+def _with_mechanism(mechanism: Finding | None, outcome: Ruling) -> Ruling:
+    if outcome.verdict != "supported" or mechanism is None or mechanism.met:
+        return outcome
+    missed = f"the mechanism {MISSED[mechanism.requirement.expects]}"
+    return Ruling("outcome only", _sentences([outcome.note, missed]))
+
+
+def _inconclusive(effect: Effect, ways: list[int | None]) -> Ruling:
+    if effect.pairs.missing:
+        return Ruling("inconclusive")
     known = [seeds for seeds in ways if seeds is not None]
     if not known:
         return Ruling("inconclusive", f"{paired.MOST_SEEDS} seeds would not be sure to decide")
@@ -168,10 +165,8 @@ def _inconclusive(ways: list[int | None]) -> Ruling:
 
 
 def _entry(trial: Trial, ruling: Ruling, m: int, p_holm: float | None) -> dict[str, Any]:
-    claim, outcome, mechanism = trial.claim, trial.outcome, trial.mechanism
-    notes = [claim.note, ruling.note, *_caveats("outcome", outcome)]
-    if mechanism:
-        notes += _caveats("mechanism", mechanism)
+    """members: of an existential claim all of its contrasts, with p and interval adjusted."""
+    claim, outcome, several = trial.claim, trial.outcome.effect, len(trial.outcomes) > 1
     return {
         "id": claim.id,
         "part": claim.part,
@@ -182,22 +177,23 @@ def _entry(trial: Trial, ruling: Ruling, m: int, p_holm: float | None) -> dict[s
         "p": trial.p,
         "p_holm": p_holm,
         "p_outcome": outcome.p,
-        "n": len(outcome.pairs.seeds),
+        "n": trial.seeds,
         "m": m,
-        "mechanism": {**mechanism.as_json(), "moved": mechanism.moved} if mechanism else None,
+        "members": [finding.as_json() for finding in trial.outcomes] if several else [],
+        "mechanism": trial.mechanism.as_json() if trial.mechanism else None,
+        "also": [finding.as_json() for finding in trial.also],
+        "premise": trial.premise.as_json() if trial.premise else None,
         "seeds_needed": ruling.seeds_needed,
-        "note": _sentences(notes),
+        "note": _sentences([claim.note, ruling.note, *_caveats(trial)]),
     }
 
 
-def _caveats(what: str, effect: Effect) -> Iterable[str]:
-    pairs = effect.pairs
-    if pairs.missing:
-        yield f"{what} not measured at seeds {', '.join(map(str, pairs.missing))}"
-    if lost := int(pairs.diverged.sum()):
-        yield f"{what}: {lost} of {len(pairs.seeds)} pairs diverged (sign test and median)"
-    elif np.isinf(pairs.differences).any():
-        yield f"{what}: infinite differences (sign test and median)"
+def _caveats(trial: Trial) -> Iterable[str]:
+    read = [("outcome", each) for each in trial.outcomes]
+    read += [("mechanism", trial.mechanism)] if trial.mechanism else []
+    read += [("required besides", each) for each in trial.also]
+    read += [("premise", trial.premise)] if trial.premise else []
+    return dict.fromkeys(words for what, each in read for words in caveats(what, each.effect))
 
 
 def _sentences(notes: Iterable[str]) -> str:
