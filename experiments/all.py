@@ -52,9 +52,7 @@ def main(
     sys.exit(guarded(lambda: _run((GENERATED, *data), options, out / scale, dry_run)))
 
 
-def _run(
-    sources: Sequence[str], options: Sequence[str], out: pathlib.Path, dry_run: bool
-) -> int:
+def _run(sources: Sequence[str], options: Sequence[str], out: pathlib.Path, dry_run: bool) -> int:
     for source in sources:
         for study in STUDIES:
             folder = out / slug(source) / study

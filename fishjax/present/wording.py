@@ -29,7 +29,7 @@ UNITS = {
     "sharpness_ratio": "",
 }
 
-SCALED = re.compile(r", in (doublings|logits)\b")
+SCALED = re.compile(r", in (doublings|logits|guesses)\b")
 INSTABILITY = " instability"
 
 Interval = list[float | None] | tuple[float | None, float | None] | None
@@ -102,7 +102,7 @@ def quantity(reading: str) -> Quantity:
     """The kind of number a metric is, by its name or the words in it, such as `val_accuracy`.
 
     A `gap` is a difference. It may be a reading's label, such as `flow, layer conv1`; one in
-    doublings or logits has that for its unit.
+    doublings, logits or guesses has that for its unit.
     """
     metric, comma, rest = plain(reading).partition(",")
     tokens = metric.split("_")
