@@ -27,7 +27,7 @@ UNITS = {
     "sharpness_ratio": "",
 }
 
-SCALED = re.compile(r", in (doublings|logits)\b")
+SCALED = re.compile(r" in (doublings|logits)\b")
 INSTABILITY = " instability"
 
 Interval = list[float | None] | tuple[float | None, float | None] | None
