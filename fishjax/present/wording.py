@@ -29,7 +29,7 @@ UNITS = {
     "sharpness_ratio": "",
 }
 
-SCALED = re.compile(r", in (doublings|logits|guesses)\b")
+SCALED = re.compile(r" in (doublings|logits|guesses)\b")
 INSTABILITY = " instability"
 
 Interval = list[float | None] | tuple[float | None, float | None] | None
