@@ -82,13 +82,24 @@ class Effect:
 def measure(
     results: xr.Dataset, contrast: Contrast, alpha: float, hypotheses: tuple[float, ...] = (0.0,)
 ) -> Effect:
-    """The contrast over all seeds, with its interval at 1 - alpha.
+    """The contrast over all seeds, see `assess`.
+
+    Raises UsageError where the contrast asks for what the results do not have.
+    """
+    return assess(readings.pairs(results, contrast), contrast, alpha, hypotheses)
+
+
+def assess(
+    pairs: readings.Pairs,
+    contrast: Contrast,
+    alpha: float,
+    hypotheses: tuple[float, ...] = (0.0,),
+) -> Effect:
+    """What the differences amount to, with their interval at 1 - alpha.
 
     A diverged pair, or an infinite difference, makes it the exact sign test, which needs only
     the order of values. p is the largest over `hypotheses`, values of the effect to be refused.
-    Raises UsageError where the contrast asks for what the results do not have.
     """
-    pairs = readings.pairs(results, contrast)
     differences = pairs.differences
     ordinal = pairs.diverged.any() or np.isinf(differences).any()
     method = paired.SIGN if ordinal else paired.SIGN_FLIP

@@ -10,7 +10,7 @@ are one closed interval whose ends are order statistics of those summaries, and 
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -159,19 +159,25 @@ def _subset_sums(differences: Sample) -> tuple[npt.NDArray, npt.NDArray, float]:
     values = _sample(differences)
     if np.isinf(values).any():
         raise ValueError("the sign-flip test takes finite differences; use the sign test")
-    count = 2 ** len(values) - 1 if len(values) <= ENUMERABLE else DRAWS
-    sums, sizes = np.zeros(count), np.zeros(count)
-    for value, member in zip(values, _membership(len(values), count), strict=True):
-        sums += value * member
-        sizes += member
+    sums, sizes = _enumerated(values) if len(values) <= ENUMERABLE else _drawn(values)
     return sums, sizes, TIE * float(np.abs(values).sum())
 
 
-def _membership(n: int, count: int) -> Iterator[npt.NDArray]:
-    """For each of n pairs in turn, which of `count` subsets hold it."""
-    if n <= ENUMERABLE:
-        codes = np.arange(1, count + 1)
-        yield from ((codes >> pair) & 1 for pair in range(n))
-    else:
-        draw = np.random.default_rng(0)
-        yield from (draw.integers(0, 2, count) for _ in range(n))
+def _enumerated(values: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray]:
+    """Sum and size of every non-empty subset: each value doubles the subsets before it."""
+    sums, sizes = np.zeros(1), np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums, sums + value])
+        sizes = np.concatenate([sizes, sizes + 1])
+    return sums[1:], sizes[1:]
+
+
+def _drawn(values: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray]:
+    """Sum and size of subsets drawn with a fixed seed."""
+    sums, sizes = np.zeros(DRAWS), np.zeros(DRAWS)
+    draw = np.random.default_rng(0)
+    for value in values:
+        member = draw.integers(0, 2, DRAWS)
+        sums += value * member
+        sizes += member
+    return sums, sizes
