@@ -1,5 +1,6 @@
 """The table of figures, as the README shows it."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,10 @@ Row = Mapping[str, Any]
 
 def calibration_table(found: Mapping[str, Any]) -> Table:
     """A row per figure and kind of differences, a column per number of seeds."""
-    rows = {(row["figure"], row["differences"]): [] for row in found["rows"]}
+    names = {row["figure"]: {} for row in found["rows"]}
     for row in found["rows"]:
-        rows[row["figure"], row["differences"]].append(row)
+        names[row["figure"]].setdefault(row["differences"], []).append(row)
+    rows = [_cells(row) for worlds in names.values() for row in worlds.values()]
     sizes = sorted({row["seeds"] for row in found["rows"]})
     columns = (
         Column("figure", "figure, in %", prose=0.3),
@@ -26,23 +28,28 @@ def calibration_table(found: Mapping[str, Any]) -> Table:
         "parentheses what the exact test attains at this number of seeds, for symmetric "
         "differences without ties. A target is missed where the whole bound lies outside it."
     )
-    return Table("calibration", caption, columns, tuple(_cells(row) for row in rows.values()))
+    return Table("calibration", caption, columns, tuple(rows))
 
 
-def readme_block(found: Mapping[str, Any]) -> str:
+def calibration_block(found: Mapping[str, Any]) -> str:
     """What was measured where, and the rows."""
     pool, machine = found["pool"], found["machine"]
-    effects = [row["design_effect"] for row in found["rows"]]
+    errors, powers = (
+        max(row["design_effect"] for row in found["rows"] if bool(row["target"]) is aimed)
+        for aimed in (True, False)
+    )
     about = (
         f"{pool['seeds']} seeds x {pool['arms']} arms ({pool['run_steps']:,} run-steps, "
         f"{pool['seconds']:.0f} s), accuracy {pool['accuracy']:.2f}, a difference of two arms "
         f"{100 * pool['deviation']:.1f} points (standard deviation), excess kurtosis "
-        f"{pool['kurtosis']:.1f}; {found['studies']:,} studies a cell in "
+        f"{pool['kurtosis']:.1f}. {found['studies']:,} studies for each number of seeds, in "
         f"{found['simulation_s']:.0f} s; {machine['cpus']} CPUs, numpy "
-        f"{machine['versions']['numpy']}. Between disjoint parts of the pool, of 16 seeds each, a "
-        f"rate varies up to {max(effects):.1f} times as much as a binomial's; bounds allow for it."
+        f"{machine['versions']['numpy']}. All share the pool: over its disjoint parts of 16 seeds "
+        f"an error rate or coverage varies up to {errors:.1f} times, a power up to {powers:.0f} "
+        "times as much as a binomial's share would, and the bounds are widened by it."
     )
-    return f"{about}\n\n{calibration_table(found).write('md').split(chr(10) * 2, 1)[1].strip()}"
+    rows = calibration_table(found).write("md").split("\n\n", 1)[1].strip()
+    return f"{textwrap.fill(about, 100)}\n\n{rows}"
 
 
 def _cells(rows: Sequence[Row]) -> tuple[str, ...]:
