@@ -136,7 +136,7 @@ def predictions(*counts):
 
 
 def test_a_species_with_too_few_images_has_no_auc_and_is_named_with_the_fewest():
-    runs = [predictions(FEWEST, FEWEST - 1, 40), predictions(FEWEST + 3, FEWEST - 2, 40)]
+    runs = [predictions(FEWEST, FEWEST - 2, 40), predictions(FEWEST + 3, FEWEST - 1, 40)]
     tables = pd.concat([by_species(run, ["cod", "eel", "ray"]) for run in runs])
     assert tables["auc"].isna().tolist() == [False, True, False] * 2
     assert too_rare(tables) == {"eel": FEWEST - 2}
