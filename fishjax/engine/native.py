@@ -18,7 +18,7 @@ import jax
 
 from fishjax.engine.devices import processor
 from fishjax.engine.folders import cache_folder, private
-from fishjax.nn.lowerings import native_block, onednn
+from fishjax.nn.lowerings import native_block, native_convolution
 
 _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
@@ -47,9 +47,10 @@ class Library:
 
 LIBRARIES = (
     Library("block", native_block.TARGETS),
+    Library("winograd", native_convolution.TARGETS["winograd"]),
     Library(
         "onednn",
-        onednn.TARGETS,
+        native_convolution.TARGETS["onednn"],
         "dnnl_version.h",
         ("DNNL_VERSION_MAJOR", "DNNL_VERSION_MINOR", "DNNL_VERSION_PATCH"),
         ("-ldnnl",),
