@@ -163,15 +163,13 @@ class Matrices {
   float* data_;
 };
 
-// c[r][j] = or += the sum over k of a[r * by_row + k * by_depth] * b[k][j], of N vectors.
+// c[r][j] = or += the sum over k, added up apart, of a[r * by_row + k * by_depth] * b[k][j], of N vectors.
 template <int N>
 void Multiply(const float* a, int64_t by_row, int64_t by_depth, const float* b, int64_t b_stride,
               float* c, int64_t c_stride, int64_t depth, bool add) {
   Vec sum[kRows][N];
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows * N; ++i) {
-    sum[i / N][i % N] = add ? Load(c + i / N * c_stride + i % N * kLanes) : Vec{};
-  }
+  for (int i = 0; i < kRows * N; ++i) sum[i / N][i % N] = Vec{};
   for (int64_t k = 0; k < depth; ++k, a += by_depth, b += b_stride) {
 #pragma GCC unroll 16
     for (int i = 0; i < kRows * N; ++i) {
@@ -179,7 +177,10 @@ void Multiply(const float* a, int64_t by_row, int64_t by_depth, const float* b, 
     }
   }
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows * N; ++i) Store(c + i / N * c_stride + i % N * kLanes, sum[i / N][i % N]);
+  for (int i = 0; i < kRows * N; ++i) {
+    float* to = c + i / N * c_stride + i % N * kLanes;
+    Store(to, add ? Load(to) + sum[i / N][i % N] : sum[i / N][i % N]);
+  }
 }
 
 // The product of a, or of its transpose, and b at one point; rows are whole multiples of kRows.
