@@ -2,9 +2,13 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,6 +26,7 @@ from fishjax.settings import override
 from fishjax.study import Scale, Study
 from fishjax.sweep import Arm, Tuned, Tuning, parse_seeds, parse_shard
 from tests.commands import derived, run_study
+from tests.conftest import CACHE
 from tests.runs import TINY
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -129,6 +134,31 @@ def test_a_damaged_cell_is_computed_again(finished):
     assert run("--out", str(finished)) == 0
     assert derived(finished) == before
     assert file.read_bytes() == content
+
+
+def stopped(folder: pathlib.Path, *moment: str) -> tuple[int, int]:
+    """The exit code of a start to which a signal comes at that moment, and the cells there are."""
+    command = [sys.executable, "-m", "tests.interrupted", *moment]
+    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(CACHE), "JAX_NUM_CPU_DEVICES": "2"}
+    options = ["--data", DATA, "--out", str(folder)]
+    done = subprocess.run(
+        [*command, *options],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        timeout=300,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    return done.returncode, len(list(folder.rglob("DONE.json")))
+
+
+def test_a_study_that_is_stopped_again_and_again_ends_in_the_same_tables(finished, tmp_path):
+    folder = tmp_path / "out"
+    assert stopped(folder, "SIGKILL", "commit", "2") == (-signal.SIGKILL, 1)
+    assert stopped(folder, "SIGINT", "commit", "1") == (75, 2)
+    assert stopped(folder, "SIGTERM", "log", "3") == (75, 2)
+    assert run("--out", str(folder)) == 0
+    assert derived(folder) == derived(finished)
 
 
 def test_shards_end_in_the_same_tables(finished, tmp_path):
