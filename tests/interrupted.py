@@ -13,7 +13,7 @@ from typing import Any
 
 from fishjax.command import main
 from fishjax.store import CellFolder
-from tests.test_study import STUDY
+from tests.tiny_study import STUDY
 
 name, method, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
 del sys.argv[1:4]

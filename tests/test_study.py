@@ -16,38 +16,19 @@ import pytest
 
 import fishjax
 from fishjax import workplace
-from fishjax.config import Config
 from fishjax.data.source import open_source
 from fishjax.engine.program import Program
-from fishjax.evidence.plan import Claim, Contrast, Placebo, Plan, Reading, Scenario, Target
+from fishjax.evidence.plan import Claim, Contrast, Plan, Reading, Scenario, Target
 from fishjax.fields import UsageError
 from fishjax.results import collect
 from fishjax.settings import override
 from fishjax.study import Scale, Study
-from fishjax.sweep import Arm, Tuned, Tuning, parse_seeds, parse_shard
+from fishjax.sweep import Arm, Tuning, parse_seeds, parse_shard
 from tests.commands import derived, run_study
 from tests.conftest import CACHE
-from tests.runs import TINY
+from tests.tiny_study import ACCURACY, DATA, STUDY
 
 ROOT = pathlib.Path(__file__).parent.parent
-DATA = "reef:classes=3,train=96,test=24"
-ACCURACY = Reading("test_accuracy")
-GAIN = Reading("test_accuracy", since=2)
-STUDY = Study(
-    name="tiny",
-    base=override(Config(), {**TINY, "data.image_size": 16}),
-    arms=(
-        Arm("plain", {"hyper.lr": Tuned("plain")}),
-        Arm("wild", {"hyper.lr": 1e30}),
-        Arm("other", {"hyper.lr": Tuned("plain", times=2.0), "optim.order": 1}),
-    ),
-    plan=Plan(
-        Scenario("S0", "it learns", (Target("gain", "a gain", GAIN, "plain", low=-1.0),)),
-        (Claim("0.1", "order", "directional", Contrast(ACCURACY, "other", "plain", 1, 0.02)),),
-        (Placebo("wild", "diverges", Contrast(ACCURACY, "wild", "plain", 1, 0.9)),),
-    ),
-    scales={"laptop": Scale((0, 1), Tuning(("plain",), (0.01, 0.05), (1000,)))},
-)
 
 
 def run(*options: str) -> int:
