@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.benchmark.tables import readme_block
+from experiments.benchmark.tables import readme_block, speed_table
 from fishjax.present.parts import parts_table
 from fishjax.present.search import search_table
 from fishjax.present.table import Table
@@ -58,6 +58,7 @@ MAKERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "search": _rows(search_table),
     "parts": _rows(parts_table),
     "benchmark": readme_block,
+    "speeds": _rows(speed_table),
 }
 
 
