@@ -13,6 +13,7 @@ from fishjax.engine.program import PIECES, Program
 from fishjax.nn import layers
 from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Kernels, Lowering
+from fishjax.nn.lowerings.closed_block import closed_block
 from fishjax.nn.lowerings.packed import packed
 from tests.runs import QUICK, as_arrays, make_feed, make_slots, tiny
 
@@ -54,7 +55,7 @@ def compiled(name: str = "advance", lowering: Lowering | None = None, **changes:
     slots = make_slots([hyper] * 4, [1, 2, 3, 4], make_feed(setup))
     program = Program(setup, "map")
     if lowering:
-        program = Program(setup, "map", Kernels(lambda geometry: lowering))
+        program = Program(setup, "map", Kernels(lambda geometry: lowering, closed_block))
     lowered = program.lower(PIECES[name], *program.arguments(*slots)[name])
     return lowered.compile(compiler_options=QUICK).as_text()
 

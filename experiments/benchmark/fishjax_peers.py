@@ -232,6 +232,7 @@ def _slots(job: Job, hyper: Hyper, width: int) -> Slots:
 
 PEERS: Mapping[str, Callable[[Job], Peer]] = {
     "fishjax": lambda job: Packed(job, as_shipped),
+    "fishjax-bare": lambda job: Packed(job, as_shipped),
     "fishjax-probes": lambda job: Packed(job, as_shipped, probes=True),
     **{
         f"fishjax-{name}": lambda job, make=make: Packed(job, make)
