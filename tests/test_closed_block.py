@@ -10,7 +10,7 @@ import pytest
 
 from fishjax.nn.lowerings.closed_block import closed_block
 from fishjax.nn.lowerings.native_block import composed
-from tests.test_lowerings import quickly
+from tests.runs import quickly
 
 LEAK = jnp.float32(0.1)
 
