@@ -3,7 +3,7 @@
     python -m tests.interrupted SIGNAL METHOD N [OPTION ...]
 
 At the Nth call of the `CellFolder`'s METHOD, inside an `exec` of text, as when the modules are
-imported that are needed late.
+imported that are needed late. SIGINT is not ignored, though the tests may run in the background.
 """
 
 import itertools
@@ -27,4 +27,5 @@ def interrupted(*args: Any) -> None:
 
 
 setattr(CellFolder, method, interrupted)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 main(STUDY)

@@ -11,6 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = """
 import atexit, signal, sys
+signal.signal(signal.SIGINT, signal.{interrupt})
 from fishjax.exits import SIGNALS, Stop, guarded
 stop = Stop(SIGNALS)
 atexit.register(lambda: print("tidied"))
@@ -33,20 +34,19 @@ KEPT, WISHED = "stopped", "stopping after this step"
 
 
 def command(
-    folder: pathlib.Path, name: str, body: str, interrupt: signal.Handlers = signal.SIG_DFL
+    folder: pathlib.Path, name: str, body: str, interrupt: str = "default_int_handler"
 ) -> tuple[int, str, str]:
     """The exit code, the output and the errors of `body` run as `python -m`.
 
     interrupt: what SIGINT does to it from the start.
     """
-    (folder / "program.py").write_text(PROGRAM.format(name=name, body=body))
+    (folder / "program.py").write_text(PROGRAM.format(name=name, body=body, interrupt=interrupt))
     done = subprocess.run(
         [sys.executable, "-m", "program"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, interrupt),
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -81,8 +81,8 @@ def test_a_command_without_signals_leaves_them_alone(tmp_path):
 
 def test_a_signal_that_was_ignored_from_the_start_stays_so(tmp_path):
     body = "stop.at_once(); interrupted()"
-    assert command(tmp_path, "SIGINT", body, signal.SIG_IGN)[0] == 0
-    assert command(tmp_path, "SIGTERM", body, signal.SIG_IGN)[0] == 75
+    assert command(tmp_path, "SIGINT", body, "SIG_IGN")[0] == 0
+    assert command(tmp_path, "SIGTERM", body, "SIG_IGN")[0] == 75
 
 
 STUDIES = [

@@ -18,7 +18,7 @@ from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Block, Geometry, Kernels, Lowering, lowered_by
 from fishjax.nn.lowerings.native_block import composed, native_block
 from fishjax.nn.lowerings.native_convolution import TARGETS, computes, native_convolution
-from tests.runs import tiny
+from tests.runs import quickly, tiny
 from tests.test_train import assert_close, assert_equal, of_run, run_pack
 
 REQUIRED = os.environ.get("FISHJAX_REQUIRE_NATIVE") == "1"
@@ -55,22 +55,34 @@ def value_and_pulls(function, g, *at):
     return value, pull(g)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+def of_cases(function, cases):
+    """Value and gradients of each case (g, *at), all in one program."""
+    return quickly(lambda cases: [value_and_pulls(function, g, *at) for g, *at in cases])(cases)
+
+
+def check_convolutions(library, shapes, stride, padding):
+    """A library's convolutions with their gradients by one and by two threads, beside XLA's."""
+
+    def convolved(x, w):
+        return conv2d(x, w, stride, padding)
+
+    cases = []
+    for images, kernel in shapes:
+        x, w = draw(0, images, kernel)
+        cases.append((*draw(1, jax.eval_shape(convolved, x, w).shape), x, w))
+    expected = of_cases(convolved, cases)
+    for threads in (1, 2):
+        with lowered_by(Kernels(lambda geometry: convolutions(threads, library))):  # noqa: B023
+            close(of_cases(convolved, cases), expected, 3e-6)
+
+
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
-def test_onednn_and_both_its_gradients_equal_xlas(stride, padding, threads):
+def test_onednn_and_both_its_gradients_equal_xlas(stride, padding):
     need("onednn")
-    sizes = [(8, 8), (7, 10), (5, 5)]
-    for size, kernel in itertools.product(sizes, [(1, 1), (2, 2), (3, 3), (5, 3)]):
-        x, w = draw(0, (4, *size, 3), (*kernel, 3, 5))
-
-        def convolved(x, w):
-            return conv2d(x, w, stride, padding)
-
-        (g,) = draw(1, jax.eval_shape(convolved, x, w).shape)
-        expected = value_and_pulls(convolved, g, x, w)
-        with lowered_by(Kernels(lambda geometry: convolutions(threads))):
-            close(value_and_pulls(convolved, g, x, w), expected, 3e-6)
+    sizes, kernels = [(8, 8), (7, 10), (5, 5)], [(1, 1), (2, 2), (3, 3), (5, 3)]
+    shapes = [((4, *size, 3), (*k, 3, 5)) for size, k in itertools.product(sizes, kernels)]
+    check_convolutions("onednn", shapes, stride, padding)
 
 
 def test_onednn_second_derivatives_and_mapped_runs_equal_xlas():
@@ -91,21 +103,13 @@ def test_onednn_second_derivatives_and_mapped_runs_equal_xlas():
         close(all_runs(), expected, 1e-5)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
-def test_winograds_and_both_its_gradients_equal_xlas(padding, threads):
+def test_winograds_and_both_its_gradients_equal_xlas(padding):
     need("winograd")
-    sizes = [(8, 8), (7, 10), (3, 13)]
-    for size, channels in itertools.product(sizes, [(16, 16), (48, 32), (32, 80)]):
-        x, w = draw(5, (9, *size, channels[0]), (3, 3, *channels))
-
-        def convolved(x, w):
-            return conv2d(x, w, 1, padding)
-
-        (g,) = draw(6, jax.eval_shape(convolved, x, w).shape)
-        expected = value_and_pulls(convolved, g, x, w)
-        with lowered_by(Kernels(lambda geometry: convolutions(threads, "winograd"))):
-            close(value_and_pulls(convolved, g, x, w), expected, 3e-6)
+    sizes, channels = [(8, 8), (7, 10), (3, 13)], [(16, 16), (48, 32), (32, 80)]
+    grid = itertools.product(sizes, channels)
+    shapes = [((9, *size, into), (3, 3, into, out)) for size, (into, out) in grid]
+    check_convolutions("winograd", shapes, 1, padding)
 
 
 def test_winograds_results_do_not_depend_on_threads_and_take_uneven_pads():
@@ -135,21 +139,23 @@ def through_block(x, scale, bias, slope, norm, pool, threads):
 
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("pool", [True, False])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_block_and_its_gradients_equal_the_composed_ones(norm, pool, threads):
+@pytest.mark.parametrize("slope", [0.0, 0.1])
+def test_the_block_and_its_gradients_equal_the_composed_ones(norm, pool, slope):
     need("block")
-    grid = itertools.product([(8, 8), (7, 5)], [1, 3, 8, 31], [0.0, 0.1])
-    for size, channels, slope in grid:
+    cases = []
+    for size, channels in itertools.product([(8, 8), (7, 5)], [1, 3, 8, 31]):
         x, scale, bias = draw(channels, (4, *size, channels), (channels,), (channels,))
-        at = (2.0 * x + 1.0, scale, bias)
         pooled = (4, size[0] // 2, size[1] // 2, channels)
-        (g,) = draw(1, pooled if pool else x.shape)
-        theirs = functools.partial(composed, slope=jnp.float32(slope), norm=norm, pool=pool)
-        ours = functools.partial(through_block, slope=slope, norm=norm, pool=pool, threads=threads)
-        found, expected = (value_and_pulls(function, g, *at) for function in (ours, theirs))
-        if not norm:
-            found, expected = ((value, (dx, db)) for value, (dx, _, db) in (found, expected))
-        close(found, expected, 1e-5)
+        cases.append((*draw(1, pooled if pool else x.shape), 2.0 * x + 1.0, scale, bias))
+
+    def found(function, **options):
+        """Without the gradient of a scale that is not there."""
+        results = of_cases(functools.partial(function, norm=norm, pool=pool, **options), cases)
+        return [(y, dx, db, *([ds] if norm else [])) for y, (dx, ds, db) in results]
+
+    expected = found(composed, slope=jnp.float32(slope))
+    for threads in (1, 2):
+        close(found(through_block, slope=slope, threads=threads), expected, 1e-5)
 
 
 def test_the_block_shares_a_gradient_among_equal_pixels():

@@ -128,7 +128,6 @@ def stopped(folder: pathlib.Path, *moment: str) -> tuple[int, int]:
         env=env,
         capture_output=True,
         timeout=300,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     return done.returncode, len(list(folder.rglob("DONE.json")))
 
