@@ -12,7 +12,12 @@ why an initialisation alone (1.3) cannot starve the early layers of a rectifier.
 
 Knobs: images and gain were searched on reef, on tuning seeds, by
 
-    python -m experiments.vanishing_gradient --fit            # SEARCH below
+    python -m experiments.vanishing_gradient --fit            # SEARCH below, 2 min on two cores
+
+as the one of its 4 settings that meets both accuracies; the ratio of first to last flow is reported
+and has no bound, so that no claim's contrast is fitted. 25 settings were tried in all. Of the 21
+before these, on one or two tuning seeds each, the 10 trained by SGD with momentum never knew 35 %
+of new images, whatever gain and rate. Adam's steps do not shrink with the gradient.
 """
 
 import math
@@ -36,7 +41,7 @@ from fishjax.study import Knob, Scale, Search, Study
 from fishjax.sweep import Arm, Tuned, Tuning
 
 X, SHALLOW, FROZEN = 6, 3, 2
-IMAGES, GAIN, LEAK = 256, 4.0, 0.1
+IMAGES, GAIN, LEAK = 320, 4.0, 0.1
 FLOW_DELTA = 0.05
 """Decades a layer."""
 
@@ -105,9 +110,15 @@ SCENARIO = Scenario(
             above="fewer images: data.train_size",
         ),
         Target(
-            "first over last flow",
+            "first over last flow, at the start",
             "the gradient is very small in the early layers",
-            Reading("flow_ratio"),
+            Reading("probe_flow_ratio", epoch=0),
+            arm="deep",
+        ),
+        Target(
+            "first over last flow, at the end",
+            "the gradient is very small in the early layers",
+            Reading("probe_flow_ratio"),
             arm="deep",
         ),
     ),
@@ -118,7 +129,7 @@ SEARCH = Search(
         Knob("hyper.init_gain", (3.0, 4.0), ("deep",)),
     ),
     seeds=tuple(range(1100, 1108)),
-    earlier=0,
+    earlier=21,
 )
 
 
