@@ -121,11 +121,11 @@ SCENARIO = Scenario(
 )
 SEARCH = Search(
     knobs=(
-        Knob("data.train_size", (96, 128), ("none", tuned(Y))),
-        Knob("model.norm_at", tuple((i,) for i in LAYERS), (tuned(Y),)),
+        Knob("data.train_size", (160, 192), ("none", tuned(Y))),
+        Knob("optim.batch_size", (8, 32), ("none", tuned(Y))),
     ),
     seeds=tuple(range(1100, 1108)),
-    earlier=0,
+    earlier=12,
 )
 
 
@@ -197,7 +197,7 @@ PLACEBOS = (
 )
 
 TUNED = ("none", *(tuned(i) for i in LAYERS), "none, batch 4")
-RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
+RATES = (0.001, 0.003, 0.01, 0.02, 0.05)
 STUDY = Study(
     name="batchnorm_placement",
     base=BASE,
