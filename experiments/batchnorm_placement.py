@@ -16,7 +16,7 @@ Knobs: images and batch size are searched on reef, on tuning seeds, by
 The search before this one, kept in experiments/results/batchnorm_placement/, tried 96 and 128
 images and every Y in minibatches of 32: batch norm at a rate of its own never lost, but gained 1 to
 17 points, the least after the first convolution, which is why that is Y. 12 settings were tried
-before this search, 4 of them (no norm, and after 3 convolutions) on drafts with strided ones. The
+before this search, 4 of them (no norm, and after three of them in turn) on a strided draft. The
 search fits the harm of batch norm at a rate of its own, so that 1.4 has no verdict there: it is
 judged at the rate of the network without a norm and in minibatches of 4, neither of them fitted.
 """
