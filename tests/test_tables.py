@@ -12,6 +12,7 @@ from studies import HOSTILE, arm, claim, effect, made_up_summary, placebo, scena
 
 from fishjax.fields import UsageError
 from fishjax.present import phrases
+from fishjax.present.search import search_table
 from fishjax.present.table import Column, Number, Table, escape_latex
 from fishjax.present.tables import ablation_table, tables, write_tables
 from fishjax.present.wording import P_VALUE, Quantity, difference, plain, quantity
@@ -365,3 +366,21 @@ def test_every_kind_of_name_survives_every_table():
         for table in tables(summary):
             for form in ("md", "tex", "csv"):
                 assert "\x1b" not in table.write(form)
+
+
+def test_the_settings_of_a_search_are_written_as_they_are_set():
+    target, measured = scenario()["target"], scenario()["measured"]
+    tried = {"setting": {"model.norm_at": [0, 2], "hyper.lr": 0.5}, "rates": {"relu": 0.01}}
+    search = {
+        "study": "dying_relu",
+        "scenario": "S3",
+        "data": {"spec": "reef"},
+        "knobs": [{"key": "model.norm_at"}, {"key": "hyper.lr"}],
+        "target": target,
+        "tried": [{**tried, "measured": measured, "reproduced": True}],
+        "settings_tried": 1,
+        "rates": [0.01],
+        "tuning_seeds": [1000],
+        "seeds": [1100],
+    }
+    assert search_table(search).rows[0][:3] == ("0,2", "0.5", "0.01")

@@ -128,11 +128,14 @@ def words(name: str) -> str:
 
 def changes(overrides: Mapping[str, Any]) -> str:
     """`hyper.lr=0.1, model.widths=8,16`, or a dash for the base run itself."""
-    return "; ".join(f"{key}={_setting(value)}" for key, value in overrides.items()) or MISSING
+    return "; ".join(f"{key}={setting(value)}" for key, value in overrides.items()) or MISSING
 
 
-def _setting(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def setting(value: Any) -> str:
+    """`8,16`, `0.1`, `4` or `relu`."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(setting, value))
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _at(code: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ def search_table(search: Mapping[str, Any]) -> Table:
     columns += [Column("met", "all met")]
     rows = tuple(
         (
-            *(f"{tried['setting'][key]:g}" for key in keys),
+            *(phrases.setting(tried["setting"][key]) for key in keys),
             *(f"{rate:g}" for rate in tried["rates"].values()),
             *(
                 Number(found["mean"], phrases.figure_kind(targets[name]), found["ci"])
