@@ -33,7 +33,7 @@ class Config:
         for name, field in fields().items():
             section, _, attribute = name.partition(".")
             check(name, field, getattr(getattr(self, section), attribute))
-        for reasons in (_model, _norm, _time, _loss, _data, _augment):
+        for reasons in (_model, _norm, _frozen, _time, _loss, _data, _augment, _own):
             for reason in reasons(self):
                 raise UsageError(reason)
 
@@ -108,6 +108,16 @@ def _norm(config: Config) -> Reasons:
             yield f"model.norm=group is for convolutions; layer {flat[0]} is dense"
 
 
+def _frozen(config: Config) -> Reasons:
+    """Layers held where they began that leave nothing to train."""
+    model, frozen = config.model, config.optim.frozen
+    if frozen and not model.own and frozen >= model.layer_count:
+        yield (
+            f"optim.frozen={frozen} holds all {model.layer_count} layers where they began; "
+            f"{model.layer_count - 1} leaves the logits to train"
+        )
+
+
 def _side(config: Config, conv: int) -> int:
     """Pixels of a side of what convolution `conv` gives, before a max-pool."""
     size = config.data.image_size
@@ -136,6 +146,16 @@ def _time(config: Config) -> Reasons:
                 f"schedule.growth={schedule.growth:g} makes a cycle of {length:g} epochs from "
                 f"epoch {first:g} on, longer than the run of {optim.epochs} epochs"
             )
+    if schedule.warmup + schedule.anneal > optim.epochs:
+        yield (
+            f"schedule.warmup={schedule.warmup:g} and schedule.anneal={schedule.anneal:g} do not "
+            f"fit into the run of {optim.epochs} epochs"
+        )
+    if optim.order_from >= optim.epochs:
+        yield (
+            f"optim.order_from={optim.order_from} is not within the run of {optim.epochs} epochs; "
+            "optim.order would never hold"
+        )
     if config.watch.also_every >= optim.epochs:
         yield (
             f"watch.also_every={config.watch.also_every} does not come within the run of "
@@ -208,3 +228,15 @@ def _augment(config: Config) -> Reasons:
                 f"augment.{name} acts on normalised inputs, in deviations around the mean pixel; "
                 "with data.normalise=no there are none"
             )
+
+
+def _own(config: Config) -> Reasons:
+    """What is done to the parts of a network of fishjax, and not to a network of the user's own."""
+    own = config.model.own
+    if own and config.optim.frozen:
+        yield f"optim.frozen counts the layers of a network of fishjax; model.own={own} is none"
+    if own and "recomputed" in config.watch.also:
+        yield (
+            f"watch.also=recomputed: the running statistics of model.own={own} cannot be "
+            "recomputed; leave it out"
+        )

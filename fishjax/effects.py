@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from fishjax.config import Config
-from fishjax.sections import CYCLES
+from fishjax.sections import CYCLES, PROMPT
 
 _Need = tuple[str, Callable[[Config], bool]]
 
@@ -56,6 +56,7 @@ _NEEDS: dict[str, _Need] = {
         "hyper.weight_decay, and another optimiser than adamw",
         lambda c: c.hyper.weight_decay > 0 and c.optim.kind != "adamw",
     ),
+    "optim.order_from": ("another optim.order than 0", lambda c: c.optim.order > 0),
     "schedule.period": (
         f"schedule.kind={', '.join(CYCLES)}",
         lambda c: c.schedule.kind in CYCLES,
@@ -65,10 +66,16 @@ _NEEDS: dict[str, _Need] = {
         lambda c: c.schedule.kind in ("step", "exponential", "exp_range"),
     ),
     "schedule.growth": ("schedule.kind=sgdr", lambda c: c.schedule.kind == "sgdr"),
+    "schedule.again": ("schedule.kind=sgdr", lambda c: c.schedule.kind == "sgdr"),
+    "schedule.shuffled": (
+        "a rate that changes before the anneal: another schedule.kind than constant, or a warm-up",
+        lambda c: c.schedule.kind != "constant" or c.schedule.warmup > 0,
+    ),
     "schedule.rise": ("schedule.kind=one_cycle", _one_cycle),
     "schedule.momentum_low": ("schedule.kind=one_cycle", _one_cycle),
     "loss.focal_gamma": ("loss.kind=focal", lambda c: c.loss.kind == "focal"),
     "loss.class_weight_power": ("a loss.class_weight", _weighted),
+    "loss.class_weight_shift": ("a loss.class_weight", _weighted),
     "loss.effective_beta": (
         "loss.class_weight=effective",
         lambda c: c.loss.class_weight == "effective",
@@ -80,6 +87,9 @@ _NEEDS: dict[str, _Need] = {
     ),
     "data.label_noise_kind": ("data.label_noise", lambda c: c.data.label_noise > 0),
     "data.cue_share": ("a data.cue", lambda c: c.data.cue != "none"),
-    "watch.also_every": ("watch.also", lambda c: bool(c.watch.also)),
+    "watch.also_every": (
+        f"a watch.also that waits for it, another than {', '.join(PROMPT)}",
+        lambda c: bool(set(c.watch.also) - set(PROMPT)),
+    ),
 }
 """By field: what it needs beside it, in words, and whether that is there."""

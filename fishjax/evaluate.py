@@ -20,7 +20,8 @@ KILLED_SHARES = (0.0, 0.25, 0.5, 0.75)
 class Evaluation(NamedTuple):
     """Scores of the three splits; flipped: see `scores.fit_of_flipped`, empty where the feed knows
     of no flipped labels; units: shares per hidden layer, see `units.unit_shares`; revival: of all
-    units that ever died, see `units.revival`; further: see `further.further`, NaN where not due.
+    units that ever died, see `units.revival`; slope: see `landscape.slope`; further: see
+    `further.further`, NaN where not due.
     """
 
     train: Scores
@@ -29,6 +30,7 @@ class Evaluation(NamedTuple):
     flipped: dict[str, jax.Array]
     units: dict[str, jax.Array]
     revival: jax.Array
+    slope: dict[str, jax.Array]
     further: dict[str, jax.Array]
 
 

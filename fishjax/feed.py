@@ -8,7 +8,7 @@ from jax import lax
 
 from fishjax.setup import Hyper
 
-INIT, ORDER, DROPOUT, KILL, AUGMENT = range(5)
+INIT, ORDER, DROPOUT, KILL, AUGMENT, RATES = range(6)
 
 
 class Feed(NamedTuple):
@@ -59,10 +59,11 @@ def drawn(
 
     `hyper.sampling` is shuffled, every image once, or balanced: with replacement, each class that
     has images with equal chance and each of its images with equal chance. counts: see
-    `class_counts`.
+    `class_counts`. Before the epoch `hyper.order_from` the order is 0.
     """
-    order = jax.random.fold_in(stream(key, ORDER), jnp.asarray(hyper.order, jnp.int32))
-    now = jax.random.fold_in(order, epoch)
+    order, since = (jnp.asarray(x, jnp.int32) for x in (hyper.order, hyper.order_from))
+    order = jnp.where(epoch >= since, order, 0)
+    now = jax.random.fold_in(jax.random.fold_in(stream(key, ORDER), order), epoch)
 
     def shuffled() -> jax.Array:
         return jax.random.permutation(now, feed.train)

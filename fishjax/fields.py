@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -23,6 +23,16 @@ def choose(name: str, known: Iterable[str], what: str) -> str:
     if name not in known:
         raise UsageError(f"unknown {what} {name!r}{nearest(name, known)}")
     return name
+
+
+def numbered(name: str, known: Sequence[str], what: str) -> str:
+    """The known name that is meant: `#K` is the K-th, from 1; see `choose` for any other."""
+    if not name.startswith("#"):
+        return choose(name, known, what)
+    number = name[1:]
+    if not (number.isdecimal() and 1 <= int(number) <= len(known)):
+        raise UsageError(f"unknown {what} {name!r}; #1 to #{len(known)} are there")
+    return known[int(number) - 1]
 
 
 def static(default: Any, doc: str, **limits: Any) -> Any:

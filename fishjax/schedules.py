@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from fishjax.setup import Hyper, ScheduleShape
 
@@ -19,13 +20,32 @@ def height(shape: ScheduleShape, epoch: jax.Array, epochs: float) -> jax.Array:
 
     The kind's share is lifted to run from `floor` to 1 (a range test starts at `floor` instead),
     and multiplied by a linear ramp during the warm-up. cosine, one_cycle and range_test span the
-    time after the warm-up; the others count their epochs from the start of the run.
+    time after the warm-up; the others count their epochs from the start of the run. In the last
+    `anneal` epochs it falls linearly from 1 to 0 instead, whatever the kind.
     """
     shares = [share(shape, epoch, epochs) for share in _SHARES.values()]
     share = _chosen(shape.kind, shares)
     ramp = jnp.where(shape.warmup > 0, epoch / jnp.maximum(shape.warmup, 1e-9), 1.0)
     lifted = jnp.where(_is(shape, "range_test"), share, shape.floor + (1.0 - shape.floor) * share)
-    return lifted * jnp.minimum(ramp, 1.0)
+    left = (epochs - epoch) / jnp.maximum(shape.anneal, 1e-9)
+    return _chosen(_annealed(shape, epoch, epochs), [lifted * jnp.minimum(ramp, 1.0), left])
+
+
+def times(shape: ScheduleShape, key: jax.Array, epochs: int, steps_per_epoch: int) -> jax.Array:
+    """The step of the schedule that each step of the run is taken at, int32 `[step]`.
+
+    Its own; where `shuffled` is k > 0, those before the anneal in the k-th random order of `key`:
+    the rates of the run, and the momenta with them, are the same in another order.
+    """
+    steps = jnp.arange(epochs * steps_per_epoch)
+
+    def mixed() -> jax.Array:
+        order = jax.random.fold_in(key, jnp.asarray(shape.shuffled, jnp.int32))
+        draws = jax.random.uniform(order, steps.shape)
+        last = _annealed(shape, steps / steps_per_epoch, epochs)
+        return jnp.argsort(jnp.where(last, 1.0, draws)).astype(steps.dtype)
+
+    return lax.cond(jnp.asarray(shape.shuffled) > 0, mixed, lambda: steps)
 
 
 def momentum_at(hyper: Hyper, epoch: jax.Array, epochs: float) -> jax.Array:
@@ -76,14 +96,18 @@ def _exp_range(shape: ScheduleShape, epoch: jax.Array, epochs: float) -> jax.Arr
 
 
 def _sgdr(shape: ScheduleShape, epoch: jax.Array, epochs: float) -> jax.Array:
-    """Half cosines that restart at 1, each `growth` times as long (Loshchilov & Hutter 2017)."""
+    """Half cosines that restart at 1, each `growth` times as long (Loshchilov & Hutter 2017).
+
+    From the second on they are `again` times as high.
+    """
     excess = shape.growth - 1.0
     grows = excess > 0.0
     excess = jnp.where(grows, excess, 1.0)
     position = epoch / shape.period
     cycle = _whole(jnp.where(grows, jnp.log1p(position * excess) / jnp.log1p(excess), position))
     start = jnp.where(grows, jnp.expm1(cycle * jnp.log1p(excess)) / excess, cycle)
-    return _fall((position - start) / jnp.power(shape.growth, cycle))
+    height = jnp.where(cycle > 0.0, shape.again, 1.0)
+    return height * _fall((position - start) / jnp.power(shape.growth, cycle))
 
 
 def _one_cycle(shape: ScheduleShape, epoch: jax.Array, epochs: float) -> jax.Array:
@@ -117,6 +141,11 @@ _SHARES: dict[str, Share] = {
 def _chosen(which: jax.Array | float, numbers: Sequence[jax.Array | float]) -> jax.Array:
     """`numbers[which]`, looked up in an array: XLA would copy a `where` into every consumer."""
     return jnp.stack(numbers)[jnp.asarray(which, jnp.int32)]
+
+
+def _annealed(shape: ScheduleShape, epoch: jax.Array, epochs: float) -> jax.Array:
+    """Whether a time in epochs is one of the last `anneal`."""
+    return epoch >= epochs - shape.anneal
 
 
 def _is(shape: ScheduleShape, kind: str) -> jax.Array:

@@ -8,6 +8,8 @@ from fishjax.fields import static, traced
 RECTIFIERS = ("relu", "leaky_relu")
 CYCLES = ("step", "triangular", "triangular2", "exp_range", "sgdr")
 """The schedules that `schedule.period` divides into periods."""
+PROMPT = ("cosine", "flow", "gradient_cosine", "overshoot")
+"""What of `watch.also` is read at every step or evaluation, whatever `watch.also_every`."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,9 @@ class Model:
         choices=(*RECTIFIERS, "elu", "gelu", "silu", "tanh", "sigmoid"),
     )
     norm: str = static(
-        "none", "normalisation", choices=("none", "batch", "layer", "group", "instance")
+        "none",
+        "normalisation; affine: its scale and bias alone",
+        choices=("none", "batch", "layer", "group", "instance", "affine"),
     )
     norm_at: tuple[int, ...] = static(
         (),
@@ -103,10 +107,12 @@ class Optim:
     )
     batch_size: int = static(32, "images in a minibatch", low=1)
     order: int = traced(0, "which of a seed's orders of minibatches", low=0, high=2**20)
+    order_from: int = traced(0, "epoch from which optim.order holds; order 0 before", low=0)
     sampling: str = traced(
         "shuffled", "how minibatches are drawn", choices=("shuffled", "balanced")
     )
     epochs: int = static(60, "passes over the training subset", low=1)
+    frozen: int = traced(0, "layers, from the input on, that are never updated", low=0)
 
 
 @dataclass(frozen=True)
@@ -134,11 +140,23 @@ class Schedule:
         0.5, "fall per step; of exponential and exp_range, per epoch", low=0.0, above=True, high=1.0
     )
     growth: float = traced(1.0, "each sgdr cycle over the one before", low=1.0, high=16.0)
+    again: float = traced(
+        1.0, "height of every sgdr cycle after the first; 0: stays down", low=0.0, high=1.0
+    )
     rise: float = traced(
         0.25, "share of the run in which one_cycle rises", low=0.0, above=True, high=1.0, below=True
     )
     momentum_low: float = traced(
         0.85, "momentum at the peak of one_cycle", low=0.0, high=1.0, below=True
+    )
+    anneal: float = traced(
+        0.0, "last epochs, in which the rate falls linearly from hyper.lr to 0", low=0.0
+    )
+    shuffled: int = traced(
+        0,
+        "0: in time; else in which random order of the steps the rates before the anneal come",
+        low=0,
+        high=2**20,
     )
 
 
@@ -152,6 +170,9 @@ class Loss:
         choices=("none", "inverse", "sqrt", "effective"),
     )
     class_weight_power: float = traced(1.0, "exponent on the class weights", low=0.0, high=8.0)
+    class_weight_shift: int = traced(
+        0, "a species gets the weight of the one so many places further", low=0, high=2**20
+    )
     effective_beta: float = traced(
         0.999, "beta of the effective number of images", low=0.0, high=1.0, below=True
     )
@@ -171,7 +192,9 @@ class Data:
         choices=("none", "exponential", "step", "species"),
     )
     imbalance_ratio: float = traced(10.0, "largest over smallest species", low=1.0, high=10000.0)
-    imbalance_species: str = traced("", "the species that imbalance=species makes rare")
+    imbalance_species: str = traced(
+        "", "the species that imbalance=species makes rare, or #K for the source's K-th"
+    )
     label_noise: float = traced(0.0, "share of training labels flipped", low=0.0, high=1.0)
     label_noise_kind: str = traced(
         "symmetric", "to which species", choices=("symmetric", "pair", "similar")
@@ -229,6 +252,10 @@ class Watch:
             "batch_stats",
             "curvature",
             "probe",
+            "flow",
+            "gradient_cosine",
+            "overshoot",
+            "recomputed",
         ),
     )
     also_every: int = static(0, "epochs between the further measures; 0: at the end", low=0)

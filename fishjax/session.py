@@ -14,12 +14,13 @@ from fishjax.evidence.auc import by_species
 from fishjax.evidence.summary import summarise
 from fishjax.evidence.tuning import best_rates
 from fishjax.fields import UsageError
+from fishjax.lines import METRIC, barriers, check_lines
 from fishjax.present.figures import write_figures
 from fishjax.present.tables import write_tables
 from fishjax.present.terminal import render
 from fishjax.results import long_table
 from fishjax.store import SUMMARY, write_atomically, write_parquet
-from fishjax.study import Request, Study
+from fishjax.study import Line, Request, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Tuned, cells
 from fishjax.workplace import Stage, Workplace
 
@@ -44,6 +45,10 @@ class Session:
             raise UsageError(f"seeds from {TUNING_SEEDS_FROM} on are kept for tuning")
         self._refuse_settings_without_effect(request)
         self._refuse_epochs_without_evaluation()
+        self.lines = tuple(Line(*pair) for pair in study.lines)
+        rates, classes = self.scale.tuning.first, len(self.place.dataset.species)
+        configs = {arm.name: arm.config(self.place.base, rates) for arm in study.arms}
+        check_lines(self.lines, configs, classes)
         self.place.check(self.tuning_stage())
         self.place.check(self.expected_stage())
 
@@ -88,8 +93,13 @@ class Session:
 
     @functools.cached_property
     def results(self) -> xr.Dataset:
-        """The numbers of the arms, once all of them are committed."""
-        return self.place.collect(self.arm_stage())
+        """The numbers of the arms and of the lines between them, once all arms are committed."""
+        stage = self.arm_stage()
+        found = self.place.collect(stage)
+        if not self.lines:
+            return found
+        end = float(self.place.base.optim.epochs)
+        return found.assign({METRIC: barriers(self.place, stage, self.lines, end)})
 
     def conclude(self) -> dict[str, Any]:
         """Writes what is derived from the cells; returns the summary, but for its timing."""

@@ -20,8 +20,11 @@ class ScheduleShape(NamedTuple):
     floor: float
     factor: float
     growth: float
+    again: float
     rise: float
     momentum_low: float
+    anneal: float
+    shuffled: float
 
 
 class LossShape(NamedTuple):
@@ -30,6 +33,7 @@ class LossShape(NamedTuple):
     focal_gamma: float
     class_weight: float
     class_weight_power: float
+    class_weight_shift: float
     effective_beta: float
     logit_adjustment: float
     smoothing: float
@@ -61,7 +65,9 @@ class Hyper(NamedTuple):
     slope: float
     norm_momentum: float
     order: float
+    order_from: float
     sampling: float
+    frozen: float
     schedule: ScheduleShape
     loss: LossShape
     augment: AugmentShape
@@ -125,7 +131,9 @@ def _hyper(config: Config, augment: AugmentShape) -> Hyper:
         slope=h.leaky_slope if config.model.activation == "leaky_relu" else 0.0,
         norm_momentum=h.norm_momentum,
         order=float(config.optim.order),
+        order_from=float(config.optim.order_from),
         sampling=_code(config.optim, "sampling"),
+        frozen=float(config.optim.frozen),
         schedule=ScheduleShape(
             kind=_code(s, "kind"),
             period=s.period,
@@ -133,13 +141,17 @@ def _hyper(config: Config, augment: AugmentShape) -> Hyper:
             floor=s.floor,
             factor=s.factor,
             growth=s.growth,
+            again=s.again,
             rise=s.rise,
             momentum_low=s.momentum_low,
+            anneal=s.anneal,
+            shuffled=float(s.shuffled),
         ),
         loss=LossShape(
             focal_gamma=loss.focal_gamma if loss.kind == "focal" else 0.0,
             class_weight=_code(loss, "class_weight"),
             class_weight_power=loss.class_weight_power,
+            class_weight_shift=float(loss.class_weight_shift),
             effective_beta=loss.effective_beta,
             logit_adjustment=loss.logit_adjustment,
             smoothing=h.label_smoothing,

@@ -5,7 +5,7 @@ import itertools
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fishjax.config import Config
 from fishjax.evidence.plan import Plan
@@ -56,9 +56,20 @@ class Search:
         return {knob.key: setting[knob.key] for knob in self.knobs if arm in knob.arms}
 
 
+class Line(NamedTuple):
+    """The straight line from the final network of the arm `start` to that of `arm`."""
+
+    arm: str
+    start: str
+
+
 @dataclass(frozen=True)
 class Study:
-    """A question, what is compared to answer it, and what would count as which answer."""
+    """A question, what is compared to answer it, and what would count as which answer.
+
+    lines: pairs (arm, the arm it is compared with) whose final networks' loss barrier becomes the
+    metric `barrier` of the first, at most one to an arm.
+    """
 
     name: str
     base: Config
@@ -66,6 +77,7 @@ class Study:
     plan: Plan
     scales: Mapping[str, Scale]
     search: Search | None = None
+    lines: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         names = [arm.name for arm in self.arms]
@@ -77,6 +89,12 @@ class Study:
                 choose(rate.arm, scale.tuning.arms, f"tuned arm of {self.name}:")
             for name in (*scale.tuning.arms, *self.plan.arms):
                 choose(name, names, f"arm of {self.name}:")
+        for line in self.lines:
+            for name in line:
+                choose(name, names, f"arm of a line of {self.name}:")
+        ends = [arm for arm, _ in self.lines]
+        if len(set(ends)) < len(ends) or any(arm == start for arm, start in self.lines):
+            raise UsageError(f"{self.name} has two lines to one arm, or one from an arm to itself")
         for knob in self.search.knobs if self.search else ():
             for name in knob.arms:
                 choose(name, names, f"arm of {self.name}'s search:")

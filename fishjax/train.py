@@ -12,14 +12,17 @@ from jax import lax
 
 from fishjax.augment import augmented
 from fishjax.evaluate import Evaluation, Examination, examine, read
-from fishjax.feed import AUGMENT, DROPOUT, INIT, Feed, class_counts, drawn, images, stream
-from fishjax.further import Network, further, if_due
+from fishjax.feed import AUGMENT, DROPOUT, INIT, RATES, Feed, class_counts, drawn, images, stream
+from fishjax.further import further, if_due
+from fishjax.landscape import slope
 from fishjax.measure.flow import along_depth, cosine, flow, relative
 from fishjax.measure.units import History, follow, revival, silent_share, unit_shares, unseen
+from fishjax.network import Network
 from fishjax.nn.losses import one_hot, training_loss
 from fishjax.nn.model import Model, Output, Variables
 from fishjax.nn.models import build
 from fishjax.optim import optimiser
+from fishjax.schedules import times
 from fishjax.setup import Hyper, Setup
 
 
@@ -27,16 +30,19 @@ class State(NamedTuple):
     """Where a run stands.
 
     bad_step: the first step whose loss or update was not finite, from which on the network is
-    frozen as it was before that step; -1 while there is none. last: the updates of the step before,
-    0 before the first; `()` where nothing watches them.
+    frozen as it was before that step; -1 while there is none. when: the step of the schedule that
+    the last step was taken at. last: the updates of the step before, gradient: of the probes at the
+    evaluation before; 0 before the first, `()` where nothing watches them.
     """
 
     variables: Variables
     opt: optax.OptState
     step: jax.Array
     bad_step: jax.Array
+    when: jax.Array
     history: History
     last: Any
+    gradient: Any
 
 
 class Watched(NamedTuple):
@@ -86,10 +92,16 @@ def begin(setup: Setup, hyper: Hyper, key: jax.Array) -> State:
     """The state before the first step."""
     model = build(setup)
     variables = model.init(stream(key, INIT), hyper)
-    opt = _optimiser(setup, hyper).init(variables.params)
-    still = jax.tree.map(jnp.zeros_like, variables.params)
-    last = still if "cosine" in setup.watch.also else ()
-    return State(variables, opt, jnp.int32(0), jnp.int32(-1), unseen(sum(model.units)), last)
+    return State(
+        variables=variables,
+        opt=_optimiser(setup, model, hyper).init(variables.params),
+        step=jnp.int32(0),
+        bad_step=jnp.int32(-1),
+        when=jnp.int32(0),
+        history=unseen(sum(model.units)),
+        last=_kept(setup, "cosine", jax.tree.map(jnp.zeros_like, variables.params)),
+        gradient=_kept(setup, "gradient_cosine", jax.tree.map(jnp.zeros_like, variables.params)),
+    )
 
 
 def advance(
@@ -104,11 +116,13 @@ def advance(
         jnp.arange(epochs)
     )
     batches = order[:, : steps * size].reshape(epochs * steps, size)
+    whole = times(hyper.schedule, stream(key, RATES), setup.optim.epochs, steps)
+    when = lax.dynamic_slice_in_dim(whole, state.step, epochs * steps)
 
-    def body(state: State, batch: jax.Array) -> tuple[State, tuple[jax.Array, Watched]]:
-        return step(setup, model, hyper, key, feed, counts, state, batch)
+    def body(state: State, now: tuple) -> tuple[State, tuple[jax.Array, Watched]]:
+        return step(setup, model, hyper, key, feed, counts, state, *now)
 
-    state, (loss, watched) = lax.scan(body, state, batches)
+    state, (loss, watched) = lax.scan(body, state, (batches, when))
     resolved = Watched(
         _resolve(watched.flow, setup.watch.flow, epochs),
         _resolve(watched.depth, setup.watch.flow, epochs),
@@ -127,10 +141,11 @@ def step(
     counts: jax.Array,
     state: State,
     batch: jax.Array,
+    when: jax.Array,
 ) -> tuple[State, tuple[jax.Array, Watched]]:
     """One minibatch of indices `[batch]`: the next state, its loss, and what is watched of it.
 
-    counts: see `feed.class_counts`.
+    counts: see `feed.class_counts`. when: the step of the schedule, see `schedules.times`.
     """
     pixels, targets = images(feed, batch), one_hot(feed.labels[batch], setup.classes)
     if setup.augment:
@@ -145,7 +160,7 @@ def step(
         return training_loss(out.logits, targets, hyper.loss, counts), out
 
     (loss, out), grads = jax.value_and_grad(loss_of, has_aux=True)(params)
-    updates, opt = _optimiser(setup, hyper).update(grads, state.opt, params)
+    updates, opt = _optimiser(setup, model, hyper).update(grads, state.opt, params, at=when)
     stepped: Any = optax.apply_updates(params, updates)
     moved = Variables(stepped, out.stats)
     finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(updates))
@@ -154,8 +169,14 @@ def step(
         lambda new, old: jnp.where(going, new, old), (moved, opt), (state.variables, state.opt)
     )
     bad_step = jnp.where(finite | (state.bad_step >= 0), state.bad_step, state.step)
-    last = updates if "cosine" in setup.watch.also else ()
-    following = State(variables, opt, state.step + 1, bad_step, state.history, last)
+    following = state._replace(
+        variables=variables,
+        opt=opt,
+        step=state.step + 1,
+        bad_step=bad_step,
+        when=when,
+        last=_kept(setup, "cosine", updates),
+    )
     return following, (loss, _watch(setup, model, params, grads, updates, state.last, out))
 
 
@@ -165,9 +186,11 @@ def assess(setup: Setup, hyper: Hyper, feed: Feed, state: State) -> tuple[State,
     splits, activity, flipped = read(model, hyper, feed, state.variables)
     history = follow(state.history, activity)
     shares = unit_shares(history, activity, model.units)
-    readings = if_due(_network(setup, hyper, feed, state))
-    evaluation = Evaluation(*splits, flipped, shares, revival(history), readings)
-    return state._replace(history=history), evaluation
+    network = _network(setup, hyper, feed, state)
+    sloping, gradient = slope(network, state.gradient)
+    evaluation = Evaluation(*splits, flipped, shares, revival(history), sloping, if_due(network))
+    following = state._replace(history=history, gradient=_kept(setup, "gradient_cosine", gradient))
+    return following, evaluation
 
 
 def finish(setup: Setup, hyper: Hyper, key: jax.Array, feed: Feed, state: State) -> Examination:
@@ -177,11 +200,16 @@ def finish(setup: Setup, hyper: Hyper, key: jax.Array, feed: Feed, state: State)
 
 
 def _network(setup: Setup, hyper: Hyper, feed: Feed, state: State) -> Network:
-    return Network(setup, build(setup), hyper, feed, state.variables, state.step)
+    return Network(setup, build(setup), hyper, feed, state.variables, state.step, state.when)
 
 
-def _optimiser(setup: Setup, hyper: Hyper) -> optax.GradientTransformation:
-    return optimiser(setup.optim, hyper, setup.steps_per_epoch)
+def _optimiser(setup: Setup, model: Model, hyper: Hyper) -> optax.GradientTransformationExtraArgs:
+    return optimiser(setup.optim, hyper, setup.steps_per_epoch, model.place)
+
+
+def _kept(setup: Setup, measure: str, tree: Any) -> Any:
+    """What a measure of `watch.also` compares its next with; nothing where it is off."""
+    return tree if measure in setup.watch.also else ()
 
 
 def _watch(

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,13 +15,12 @@ from fishjax.engine.checkpoints import restore
 from fishjax.feed import normalised
 from fishjax.fields import UsageError, choose
 from fishjax.measure.scores import scores
+from fishjax.network import CHUNK, refreshed
 from fishjax.nn.model import Model, Output, Variables
 from fishjax.nn.models import build
 from fishjax.settings import from_dict
-from fishjax.setup import Hyper, lower
+from fishjax.setup import Hyper, Setup, lower
 from fishjax.store import CellFolder, SweepFolder
-
-CHUNK = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +84,14 @@ def load(folder: str | pathlib.Path, arm: str, seed: int) -> Trained:
     """
     sweep = SweepFolder(pathlib.Path(folder))
     choose(arm, [*sweep.plan()["arms"]], "arm")
-    about, cell = _committed(sweep, arm, seed)
-    tree = restore(cell.params)
+    return restored(_committed(sweep, arm, seed))
+
+
+def restored(cell: CellFolder) -> Trained:
+    """The final network of a committed cell; UsageError where it cannot be read."""
+    about, tree = cell.about(), restore(cell.params)
+    if about is None:
+        raise UsageError(f"{cell.path} is damaged; run the study again")
     return Trained(
         config=from_dict(about["config"]),
         species=tuple(about["species"]),
@@ -107,17 +112,20 @@ def barrier(
 
     Raises UsageError for networks of different shapes, ValueError for images they do not take.
     """
-    _check_alike(a, b)
+    if a.species != b.species:
+        raise UsageError("a line needs two networks of one section model and the same species")
+    check_alike(a.config, b.config, len(a.species))
     a.check(images)
-    model, hyper = a.model()
-    train, read = (jax.jit(functools.partial(model.apply, train=train)) for train in (True, False))
+    setup, hyper = lower(a.config, len(a.species))
+    hyper = jax.tree.map(jnp.float32, hyper)
+    train, read = _applied(setup)
     chunks = np.array_split(images, range(CHUNK, len(images), CHUNK))
     share = np.linspace(0.0, 1.0, points)
     seen = []
     for here in share:
         at = _between(a, b, here)
         pixels = [normalised(jnp.asarray(chunk), at.mean, at.deviation) for chunk in chunks]
-        variables = _refreshed(train, at.variables, hyper, pixels)
+        variables = refreshed(train, at.variables, hyper, pixels)
         logits = jnp.concatenate([read(variables, some, hyper).logits for some in pixels])
         seen.append(scores(logits, jnp.asarray(labels, jnp.int32)))
     loss, accuracy = (np.asarray([getattr(s, n) for s in seen]) for n in ("loss", "accuracy"))
@@ -125,13 +133,26 @@ def barrier(
     return Barrier(height, share, loss, accuracy)
 
 
-def _check_alike(a: Trained, b: Trained) -> None:
-    """Refuses a line between networks that are not the same function of their parameters."""
-    (one, hyper), (other, others) = (lower(each.config, len(each.species)) for each in (a, b))
-    if a.species != b.species or one.model != other.model or hyper.slope != others.slope:
+def check_alike(a: Config, b: Config, classes: int) -> None:
+    """Raises UsageError for networks that are not the same function of their parameters."""
+    (one, hyper), (other, others) = (lower(each, classes) for each in (a, b))
+    if one.model != other.model or hyper.slope != others.slope:
         raise UsageError("a line needs two networks of one section model and the same species")
-    if one.model.own and a.variables.stats:
+    if one.model.own and _has_statistics(one):
         raise UsageError(f"model.own={one.model.own}: its running statistics cannot be recomputed")
+
+
+def _has_statistics(setup: Setup) -> bool:
+    model, hyper = build(setup), lower(Config(), setup.classes)[1]
+    return bool(jax.eval_shape(lambda key: model.init(key, hyper), jax.random.key(0)).stats)
+
+
+@functools.lru_cache(maxsize=8)
+def _applied(setup: Setup) -> tuple[Callable[..., Output], Callable[..., Output]]:
+    """The network in training and in evaluation, compiled once for all lines."""
+    apply = build(setup).apply
+    train, read = (jax.jit(functools.partial(apply, train=train)) for train in (True, False))
+    return train, read
 
 
 def _between(a: Trained, b: Trained, share: float) -> Trained:
@@ -149,23 +170,9 @@ def _between(a: Trained, b: Trained, share: float) -> Trained:
     )
 
 
-def _refreshed(
-    train: Callable[..., Output], variables: Variables, hyper: Hyper, pixels: Sequence[jax.Array]
-) -> Variables:
-    """With batch norm's statistics as means of those of some chunks, weighted by their images."""
-    if not variables.stats:
-        return variables
-    seen = 0
-    for some in pixels:
-        kept = hyper._replace(norm_momentum=jnp.float32(seen / (seen + len(some))))
-        variables = Variables(variables.params, train(variables, some, kept).stats)
-        seen += len(some)
-    return variables
-
-
-def _committed(sweep: SweepFolder, arm: str, seed: int) -> tuple[dict[str, Any], CellFolder]:
+def _committed(sweep: SweepFolder, arm: str, seed: int) -> CellFolder:
     done = {
-        about["seed"]: (about, cell)
+        about["seed"]: cell
         for about, cell in sweep.started()
         if about["arm"] == arm and cell.outcome()
     }

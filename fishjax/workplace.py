@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import numpy as np
 import xarray as xr
 
 from fishjax.config import Config
@@ -165,6 +166,13 @@ class Workplace:
         """The results of a stage that is committed."""
         folders = {(cell.arm, cell.seed): cell.folder for cell in stage.cells}
         return collect(self.sweep, folders, len(self.dataset.species))
+
+    def shown_in_training(self, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+        """A cell's training subset: uint8 images `[image, height, width, 3]`, labels `[image]`."""
+        ask = ask_of(cell)
+        pool = Pool(self.dataset, [ask])
+        rows = pool.rows[ask].train
+        return pool.images[rows], pool.labels[rows]
 
     def spent(self, usage: Usage, total_s: float) -> None:
         """Notes the seconds of this start, whether or not it came to an end."""

@@ -202,7 +202,7 @@ def keys_of_two_steps(monkeypatch, hyper, seed):
     @jax.jit
     def key_at(hyper, key, state):
         counts = class_counts(feed, setup.classes)
-        train.step(setup, model, hyper, key, feed, counts, state, feed.train[:8])
+        train.step(setup, model, hyper, key, feed, counts, state, feed.train[:8], state.step)
         return handed.pop()
 
     monkeypatch.setattr(train, "augmented", spy)

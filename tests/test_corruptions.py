@@ -96,9 +96,10 @@ def test_imbalance_by_step_and_of_one_species():
     np.testing.assert_array_equal(step, [45, 45, 45, 45, 5, 5, 5, 5])
     name = REEF.species[2]
     alone = asked(imbalance="species", imbalance_species=name, imbalance_ratio=10.0, train_size=142)
-    np.testing.assert_array_equal(
-        counted(view(REEF, alone, 0).train.example), [20, 20, 2, 20, 20, 20, 20, 20]
-    )
+    expected = view(REEF, alone, 0).train.example
+    np.testing.assert_array_equal(counted(expected), [20, 20, 2, 20, 20, 20, 20, 20])
+    third = dataclasses.replace(alone, imbalance_species="#3")
+    np.testing.assert_array_equal(view(REEF, third, 0).train.example, expected)
 
 
 @pytest.mark.parametrize("kind", ["exponential", "step"])
@@ -129,6 +130,9 @@ def test_an_unknown_species_is_refused_with_the_nearest():
     wrong = asked(imbalance="species", imbalance_species=REEF.species[3] + "s")
     with pytest.raises(UsageError, match=f"did you mean '{REEF.species[3]}'"):
         view(REEF, wrong, 0)
+    for number in ("#0", "#9", "#", "#1.5"):
+        with pytest.raises(UsageError, match="#1 to #8 are there"):
+            view(REEF, asked(imbalance="species", imbalance_species=number), 0)
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "pair", "similar"])

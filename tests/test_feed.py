@@ -37,8 +37,9 @@ def epochs_of(hyper, key):
     return jax.vmap(lambda epoch: drawn(FEED, hyper, key, epoch, counts))(jnp.arange(EPOCHS))
 
 
-def hyper_of(sampling, order=0):
-    return as_arrays(tiny(optim__sampling=sampling, optim__order=order)[1])
+def hyper_of(sampling, order=0, since=0):
+    setting = {"optim__order": order, "optim__order_from": since, "optim__epochs": EPOCHS}
+    return as_arrays(tiny(optim__sampling=sampling, **setting)[1])
 
 
 def test_counts_are_those_of_the_training_images():
@@ -54,6 +55,15 @@ def test_shuffled_is_the_permutation_it_has_always_been():
         expected = jax.random.permutation(key, FEED.train)
         np.testing.assert_array_equal(drawn_then, expected)
         assert sorted(drawn_then.tolist()) == sorted(FEED.train.tolist())
+
+
+@pytest.mark.parametrize("sampling", ["shuffled", "balanced"])
+def test_an_order_holds_from_its_epoch_on(sampling):
+    zero, five = (epochs_of(hyper_of(sampling, order), KEY) for order in (0, 5))
+    both = epochs_of(hyper_of(sampling, order=5, since=3), KEY)
+    np.testing.assert_array_equal(both[:3], zero[:3])
+    np.testing.assert_array_equal(both[3:], five[3:])
+    assert np.any(zero[:3] != five[:3])
 
 
 def test_balanced_draws_every_class_and_every_image_of_it_with_equal_chance():

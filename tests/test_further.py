@@ -8,12 +8,17 @@ import numpy as np
 import pytest
 import scipy.linalg
 from jax import lax
+from sklearn.linear_model import RidgeClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from fishjax import train
 from fishjax.engine.program import Program
 from fishjax.engine.record import Record
-from fishjax.further import MEASURES, Network, features, further
+from fishjax.further import MEASURES, features, further
 from fishjax.measure.activations import BINS
+from fishjax.network import Network
 from fishjax.nn import layers
 from fishjax.nn.models import build
 from tests.runs import as_arrays, make_feed, make_slots, tiny
@@ -26,7 +31,8 @@ def network(also, step=0, **changes):
     setup, hyper = tiny(watch__also=also, data__train_size=32, model__norm="batch", **changes)
     hyper, model = as_arrays(hyper), build(setup)
     variables = jax.jit(model.init)(jax.random.key(3), hyper)
-    return Network(setup, model, hyper, make_feed(setup), variables, jnp.int32(step))
+    when = jnp.int32(max(step - 1, 0))
+    return Network(setup, model, hyper, make_feed(setup), variables, jnp.int32(step), when)
 
 
 def pixels_of(net, index):
@@ -42,7 +48,7 @@ def loss_of(net, params, index):
     return -jnp.mean(jnp.sum(soft * log_p, axis=1))
 
 
-def test_sharpness_is_the_top_eigenvalue_of_the_explicit_hessian(monkeypatch):
+def test_sharpness_and_least_eigenvalue_are_those_of_the_explicit_hessian(monkeypatch):
     """Forward over reverse through XLA's own convolution, and SciPy, in the place of Lanczos."""
     changes = {"hyper__label_smoothing": 0.1, "hyper__lr": 0.05, "hyper__momentum": 0.8}
     net = network(("curvature",), step=3, model__widths=(3, 4), model__dense=(5,), **changes)
@@ -55,7 +61,9 @@ def test_sharpness_is_the_top_eigenvalue_of_the_explicit_hessian(monkeypatch):
     monkeypatch.setattr(layers, "conv2d", plain)
     flat, unravel = jax.flatten_util.ravel_pytree(net.variables.params)
     loss = jax.jit(jax.hessian(lambda x: loss_of(net, unravel(x), net.feed.train)))
-    top = scipy.linalg.eigvalsh(np.asarray(loss(flat), np.float64))[-1]
+    least, *_, top = scipy.linalg.eigvalsh(np.asarray(loss(flat), np.float64))
+    assert float(got["least_eigenvalue"]) == pytest.approx(least, abs=1e-3 * top)
+    assert least <= float(got["least_eigenvalue"]) <= least + float(got["least_eigenvalue_error"])
     assert float(got["sharpness"]) == pytest.approx(top, rel=1e-4)
     assert float(got["sharpness_error"]) < 1e-2 * top
     assert float(got["sharpness_ratio"]) == pytest.approx(0.05 * top / (2 + 2 * 0.8), rel=1e-4)
@@ -102,6 +110,48 @@ def test_batch_statistics_differ_from_running_ones_until_these_are_theirs():
     assert float(further(net)["batch_stats_loss_gap"]) == pytest.approx(gaps[0] - gaps[1], rel=1e-4)
 
 
+def test_recomputed_statistics_are_those_of_the_training_subset_at_once():
+    net = network(("recomputed",))
+    net = net._replace(feed=net.feed._replace(val=net.feed.train))
+    stale = net.variables._replace(stats=jax.tree.map(lambda x: x + 9.0, net.variables.stats))
+    out = net.model.apply(net.variables, pixels_of(net, net.feed.train), net.hyper, train=True)
+    log_p = np.asarray(jax.nn.log_softmax(out.logits), np.float64)
+    labels = np.asarray(net.feed.labels[net.feed.train])
+    for variables in (net.variables, stale):
+        got = further(net._replace(variables=variables))
+        loss = -log_p[np.arange(32), labels].mean()
+        assert float(got["recomputed_val_loss"]) == pytest.approx(loss, rel=1e-4)
+        assert got["recomputed_val_accuracy"] == pytest.approx((log_p.argmax(1) == labels).mean())
+
+
+def test_without_batch_norm_there_is_nothing_to_recompute():
+    net = network(("recomputed",), model__dense=())
+    setup, _ = tiny(watch__also=("recomputed",), data__train_size=32, model__dense=())
+    plain = build(setup)
+    variables = plain.init(jax.random.key(3), net.hyper)
+    got = further(net._replace(setup=setup, model=plain, variables=variables))
+    out = plain.apply(variables, pixels_of(net, net.feed.test), net.hyper, train=False)
+    labels = np.asarray(net.feed.labels[net.feed.test])
+    expected = (np.argmax(out.logits, 1) == labels).mean()
+    assert float(got["recomputed_test_accuracy"]) == pytest.approx(expected)
+
+
+def test_the_probe_of_each_species_is_scikit_learns_one_against_the_rest():
+    net = network(("probe",), model__dense=())
+    got = further(net)
+    x, others = (
+        np.asarray(
+            features(net.model, net.model.apply(net.variables, p, net.hyper, train=False)), float
+        )
+        for p in (pixels_of(net, net.feed.train), pixels_of(net, net.feed.test))
+    )
+    labels, truth = (np.asarray(net.feed.labels[i]) for i in (net.feed.train, net.feed.test))
+    ridge = RidgeClassifier(alpha=1.0, class_weight="balanced")
+    scores = make_pipeline(StandardScaler(), ridge).fit(x, labels).decision_function(others)
+    expected = [roc_auc_score(truth == k, scores[:, k]) for k in range(3)]
+    np.testing.assert_allclose(got["probe_auc_of"], expected, atol=1e-6)
+
+
 def test_features_are_the_last_hidden_layers():
     net = network(("features",), model__dense=())
     out = net.model.apply(net.variables, pixels_of(net, net.feed.train), net.hyper, train=False)
@@ -121,7 +171,7 @@ def test_mapped_and_vectorised_runs_read_the_same():
 
     mapped = jax.jit(lambda runs: lax.map(one, runs))(both)
     vectorised = jax.jit(jax.vmap(one))(both)
-    assert len(mapped) == 17
+    assert len(mapped) == 25
     for name, values in mapped.items():
         np.testing.assert_allclose(values, vectorised[name], rtol=2e-3, atol=1e-4, err_msg=name)
 
@@ -129,7 +179,7 @@ def test_mapped_and_vectorised_runs_read_the_same():
 @pytest.fixture(scope="module")
 def record():
     """A pack of two runs that are measured after every second epoch."""
-    also = ("activations", "features", "cosine")
+    also = ("activations", "features", "cosine", "probe", "flow", "gradient_cosine", "overshoot")
     setup, hyper = tiny(watch__also=also, watch__every=1, watch__also_every=2, model__dense=())
     shared, slots = make_slots([hyper, hyper._replace(lr=0.1)], [3, 4], make_feed(setup))
     program = Program(setup, "map")
@@ -151,6 +201,7 @@ def test_the_measures_stand_at_their_epochs_in_the_table(record):
         ("effective_rank", "", 1),
         ("activation_mean", "layer", 2),
         ("activation_histogram_conv1", "bin", 27),
+        ("probe_auc_of", "species", 3),
     ):
         rows = table[table["metric"] == name]
         assert rows["epoch"].drop_duplicates().tolist() == [0, 2, 4], name
@@ -162,6 +213,20 @@ def test_the_measures_stand_at_their_epochs_in_the_table(record):
     assert cosines["value"].between(-1, 1).all()
     between = record.evaluations[1].further
     assert all(np.isnan(values).all() for values in between.values())
+
+
+def test_the_slope_stands_at_every_evaluation_in_the_table(record):
+    table = record.metrics(0).to_pandas()
+    for name, parts in (
+        ("probe_flow", ["conv0", "conv1", "head"]),
+        *((name, [""]) for name in ("probe_flow_slope", "probe_flow_ratio", "overshoot")),
+        *((name, [""]) for name in ("probe_gradient_norm", "gradient_cosine")),
+    ):
+        rows = table[table["metric"] == name]
+        assert rows["epoch"].drop_duplicates().tolist() == [0, 1, 2, 3, 4], name
+        assert rows["part"].drop_duplicates().tolist() == parts
+        missing = rows[rows["value"].isna()]["epoch"].tolist()
+        assert missing == ([0] if name == "gradient_cosine" else [])
 
 
 def test_a_histogram_of_a_layer_sums_to_one(record):

@@ -99,6 +99,18 @@ def test_the_same_look_finds_a_gather_gradient_and_a_window_pool():
     assert any("scatter" in fault for fault in faults(hlo))
 
 
+def test_the_order_of_a_shuffled_schedule_is_made_before_the_steps():
+    setup, hyper = tiny(schedule__kind="cosine", schedule__shuffled=1)
+    key, feed, hyper = jax.random.key(0), make_feed(setup), as_arrays(hyper)
+    state = train.begin(setup, hyper, key)
+    jaxpr = jax.make_jaxpr(functools.partial(train.advance, setup))(hyper, key, feed, state)
+    steps = setup.watch.every * setup.steps_per_epoch
+    scans = [each for each in jaxpr.eqns if each.params.get("length") == steps]
+    assert len(scans) == 1
+    assert " sort[" in str(jaxpr)
+    assert " sort[" not in str(scans[0].params["jaxpr"])
+
+
 def watched_outputs(watch: str) -> int:
     setup, hyper = tiny(watch__flow=watch, watch__units=watch)
     key, feed, hyper = jax.random.key(0), make_feed(setup), as_arrays(hyper)

@@ -15,6 +15,7 @@ PLAIN = LossShape(
     focal_gamma=0.0,
     class_weight=0.0,
     class_weight_power=1.0,
+    class_weight_shift=0.0,
     effective_beta=0.999,
     logit_adjustment=0.0,
     smoothing=0.0,
@@ -134,6 +135,15 @@ def test_class_weights_equal_their_closed_forms_and_have_mean_1(weight, power, c
     np.testing.assert_allclose(weights.sum(), CLASSES, rtol=1e-6)
     if weight == "none" or power == 0:
         assert (weights == 1).all()
+
+
+@pytest.mark.parametrize("counts", [COUNTS, ABSENT], ids=["all present", "one absent"])
+@pytest.mark.parametrize("places", [1, 3, 4, 12])
+def test_a_shifted_class_gets_the_weight_of_the_one_so_many_places_further(places, counts):
+    plain = weights_of_float64(shaped("inverse"), counts)
+    got = weights_of(shaped("inverse", class_weight_shift=places), jnp.asarray(counts))
+    expected = [plain[(k + places) % CLASSES] for k in range(CLASSES)]
+    np.testing.assert_allclose(got, expected, rtol=2e-6)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.9, 0.9999])

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from fishjax.schedules import height, momentum_at
+from fishjax.schedules import height, momentum_at, times
 from fishjax.sections import Schedule
 from fishjax.setup import choices
 from tests.runs import as_arrays, tiny
@@ -217,3 +217,55 @@ def test_one_cycle_equals_torchs_in_rate_and_momentum(rise):
     got, momentum = run(kind="one_cycle", rise=rise, momentum_low=0.8)
     np.testing.assert_allclose(LR * got, rates, rtol=1e-5, atol=2e-7)
     np.testing.assert_allclose(momentum, momenta, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_last_epochs_fall_from_1_to_0_whatever_came_before(kind):
+    numbers = {"kind": kind, "period": 3.0, "floor": 0.1, "warmup": 2.0, "factor": 0.9}
+    got, _ = run(anneal=4.0, **numbers)
+    plain, _ = run(**numbers)
+    late = TIMES >= EPOCHS - 4.0
+    np.testing.assert_array_equal(got[~late], plain[~late])
+    of_time = np.spacing(np.float32(EPOCHS))
+    np.testing.assert_allclose(got[late], (EPOCHS - TIMES[late]) / 4.0, atol=of_time / 4.0)
+
+
+def test_cycles_after_the_first_are_again_times_as_high():
+    numbers = {"kind": "sgdr", "period": 2.0, "growth": 2.0}
+    whole, _ = run(**numbers)
+    got, _ = run(again=0.3, **numbers)
+    expected = np.where(TIMES < 2.0, whole, 0.3 * np.asarray(whole))
+    np.testing.assert_allclose(got, expected, rtol=1e-6)
+    still, _ = run(again=0.0, floor=0.25, **numbers)
+    np.testing.assert_array_equal(still[TIMES >= 2.0], 0.25)
+
+
+@jax.jit
+def order_of(shape, key):
+    return times(shape, key, EPOCHS, STEPS)
+
+
+def orders(seed=0, **changes):
+    schedule = {f"schedule__{name}": value for name, value in changes.items()}
+    _, hyper = tiny(optim__epochs=EPOCHS, **schedule)
+    return np.asarray(order_of(as_arrays(hyper).schedule, jax.random.key(seed)))
+
+
+def test_a_shuffled_schedule_has_the_same_rates_before_the_anneal_and_the_anneal_after():
+    numbers = {"kind": "one_cycle", "warmup": 1.0, "anneal": 3.5}
+    heights, momenta = (np.asarray(x) for x in run(**numbers))
+    when = orders(shuffled=2, **numbers)
+    before = TIMES < EPOCHS - 3.5
+    assert sorted(when[before].tolist()) == np.flatnonzero(before).tolist()
+    np.testing.assert_array_equal(when[~before], np.flatnonzero(~before))
+    for values in (heights, momenta):
+        np.testing.assert_array_equal(np.sort(values[when]), np.sort(values))
+    assert np.abs(np.corrcoef(when[before], np.arange(before.sum()))[0, 1]) < 0.3
+
+
+def test_the_order_of_the_rates_is_a_function_of_seed_and_number():
+    first = orders(shuffled=1)
+    np.testing.assert_array_equal(first, orders(shuffled=1))
+    for other in (orders(shuffled=2), orders(shuffled=1, seed=1)):
+        assert np.any(first != other)
+    np.testing.assert_array_equal(orders(), np.arange(TOTAL))

@@ -86,7 +86,7 @@ def test_a_frozen_run_keeps_the_network_from_before_its_bad_step():
     state, counts = begin(setup, hyper, key), class_counts(feed, setup.classes)
     for _ in range(3):
         before = state
-        state, _ = step(setup, model, hyper, key, feed, counts, state, feed.train[:8])
+        state, _ = step(setup, model, hyper, key, feed, counts, state, feed.train[:8], state.step)
         if state.bad_step >= 0:
             break
     assert state.bad_step == before.step
@@ -157,7 +157,7 @@ def test_three_training_steps_equal_pytorch(norm, activation):
     twin = TorchTwin(torch, setup, state.variables, float(hyper.slope))
     for i in range(3):
         batch = feed.train[4 * i : 4 * i + 8]
-        state, (loss, _) = step(setup, model, hyper, key, feed, counts, state, batch)
+        state, (loss, _) = step(setup, model, hyper, key, feed, counts, state, batch, state.step)
         assert float(loss) == pytest.approx(twin.step(feed, batch, hyper), rel=1e-4)
     for name, leaves in twin.leaves().items():
         for leaf, value in leaves.items():

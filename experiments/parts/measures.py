@@ -18,11 +18,13 @@ from experiments.parts.part import Pair, Part
 from fishjax.config import Config
 from fishjax.evidence.auc import delong
 from fishjax.feed import Feed
-from fishjax.further import MICRO, Network, further
+from fishjax.further import further
+from fishjax.landscape import MICRO, slope
 from fishjax.measure import activations
 from fishjax.measure.features import effective_rank, linear_probe
 from fishjax.measure.flow import cosine
 from fishjax.measure.scores import binary_auc
+from fishjax.network import Network
 from fishjax.nn.models import build
 from fishjax.settings import override
 from fishjax.setup import lower
@@ -53,7 +55,7 @@ def _network(measure: str) -> Network:
     feed = Feed(pool, labels, index, index, index, jnp.full(3, 0.5), jnp.full(3, 0.3))
     hyper, model = jax.tree.map(jnp.float32, hyper), build(setup)
     variables = jax.jit(model.init)(jax.random.key(0), hyper)
-    return Network(setup, model, hyper, feed, variables, jnp.int32(1))
+    return Network(setup, model, hyper, feed, variables, jnp.int32(1), jnp.int32(0))
 
 
 def _loss(network: Network, params: Any, index: jax.Array, train: bool = True) -> jax.Array:
@@ -122,12 +124,67 @@ def _batch_stats() -> Pair:
     return further(network)["batch_stats_loss_gap"], float(now) - float(running)
 
 
-def _curvature() -> Pair:
+def _curvature(name: str, position: int) -> Pair:
     network = _network("curvature")
     at, unravel = ravel_pytree(network.variables.params)
     gradient = jax.grad(lambda x: _loss(network, unravel(x), network.feed.train))
     hessian = np.asarray(jax.jit(jax.jacrev(gradient))(at), np.float64)
-    return further(network)["sharpness"], scipy.linalg.eigvalsh(hessian)[-1]
+    return further(network)[name], scipy.linalg.eigvalsh(hessian)[position]
+
+
+def _gradient(network: Network, params: Any) -> Any:
+    """The gradient of the whole training subset, each leaf in float64."""
+    gradient = jax.grad(functools.partial(_loss, network))(params, network.feed.train)
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), gradient)
+
+
+def _full_gradient() -> Pair:
+    network = _network("curvature")
+    gradient = _gradient(network, network.variables.params)
+    squares = [np.sum(leaf**2) for leaf in jax.tree.leaves(gradient)]
+    return further(network)["full_gradient_norm"], np.sqrt(np.sum(squares))
+
+
+def _probe_flow() -> Pair:
+    network = _network("flow")
+    params = network.variables.params
+    gradient = _gradient(network, params)
+    share = [
+        np.linalg.norm(gradient[layer]["kernel"]) / np.linalg.norm(params[layer]["kernel"])
+        for layer in ("conv0", "conv1", "head")
+    ]
+    seen, _ = slope(network, ())
+    ours = [*seen["probe_flow"], seen["probe_flow_ratio"], seen["probe_flow_slope"]]
+    return jnp.stack(ours), [*share, share[0] / share[1], np.log10(share[1] / share[0])]
+
+
+def _overshoot() -> Pair:
+    network = _network("overshoot")
+    params, index = network.variables.params, network.feed.train
+    rate = float(network.hyper.lr)
+    moved = jax.tree.map(
+        lambda p, g: jnp.asarray(p - rate * g, jnp.float32), params, _gradient(network, params)
+    )
+    ours = slope(network, ())[0]["overshoot"]
+    return ours, float(_loss(network, moved, index)) - float(_loss(network, params, index))
+
+
+def _gradient_cosine() -> Pair:
+    network = _network("gradient_cosine")
+    params = network.variables.params
+    other = jax.tree.map(lambda p: 1.1 * p + 0.05, params)
+    before = jax.tree.map(jnp.float32, _gradient(network, other))
+    ours = slope(network, before)[0]["gradient_cosine"]
+    a, b = (np.asarray(ravel_pytree(_gradient(network, p))[0], float) for p in (params, other))
+    return ours, a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def _recomputed() -> Pair:
+    """The running statistics of one pass over all images in PyTorch's sense, momentum 1."""
+    network = _network("recomputed")
+    seen = further(network)
+    now = _loss(network, network.variables.params, network.feed.train, True)
+    return seen["recomputed_test_loss"], now
 
 
 def _probe() -> Pair:
@@ -173,7 +230,23 @@ MEASURES = (
     ),
     _part("gradient noise scale", "a loop over micro-batches in float64", _noise, ITERATED),
     _part("batch statistics", "both losses by JAX", _batch_stats),
-    _part("top Hessian eigenvalue", "SciPy eigvalsh of the whole Hessian", _curvature, ITERATED),
+    _part(
+        "top Hessian eigenvalue",
+        "SciPy eigvalsh of the whole Hessian",
+        functools.partial(_curvature, "sharpness", -1),
+        ITERATED,
+    ),
+    _part(
+        "least Hessian eigenvalue",
+        "SciPy eigvalsh of the whole Hessian",
+        functools.partial(_curvature, "least_eigenvalue", 0),
+        ITERATED,
+    ),
+    _part("full gradient norm", "the norm in float64", _full_gradient),
+    _part("flow of the probes", "NumPy, layer by layer", _probe_flow),
+    _part("overshoot of the probes", "both losses by JAX", _overshoot),
+    _part("gradient cosine", "NumPy", _gradient_cosine),
+    _part("recomputed statistics", "the loss with those of all images at once", _recomputed),
     _part("linear probe", "scikit-learn RidgeClassifier", _probe, ITERATED),
     _part("AUC with ties", "scikit-learn roc_auc_score", _auc, 1e-6),
     _part("DeLong interval", "SciPy brunnermunzel", _delong, 1e-9),

@@ -174,6 +174,12 @@ OBJECTIVE: tuple[Part, ...] = (
         weighted(COUNTS**-0.3),
         _TORCH,
     ),
+    _loss(
+        "weights, shifted",
+        {"loss.class_weight": "inverse", "loss.class_weight_shift": 1},
+        weighted(np.roll(1 / COUNTS, -1)),
+        _TORCH,
+    ),
     _loss("focal", {"loss.kind": "focal"}, focal, "its formula under PyTorch's autograd"),
     _loss("logit adjustment", {"loss.logit_adjustment": 1.5}, adjusted, _TORCH),
     Part(

@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler
 from experiments.parts.part import Pair, Part
 from fishjax.config import Config
 from fishjax.optim import optimiser
-from fishjax.schedules import height, momentum_at
+from fishjax.schedules import height, momentum_at, times
 from fishjax.settings import override
 from fishjax.setup import Hyper, Setup, lower
 
@@ -86,6 +86,52 @@ def scheduled(settings: Mapping[str, Any], make: Scheduler) -> Pair:
         rule.step()
         schedule.step()
     return np.stack([rates, momenta], axis=1), np.asarray(theirs)
+
+
+def held() -> Pair:
+    """Two layers of which the first is frozen: PyTorch's, whose first weight takes no gradient."""
+    setup, hyper = _lowered({"optim.frozen": 1})
+    rule = optimiser(setup.optim, hyper, PER_EPOCH, {"first": 0, "second": 1})
+    params = {name: {"kernel": jnp.arange(1.0, 6.0)} for name in ("first", "second")}
+
+    def step(carry: Any, gradient: jax.Array) -> Any:
+        params, state = carry
+        gradients = {name: {"kernel": k * gradient} for k, name in enumerate(params, 1)}
+        updates, state = rule.update(gradients, state, params)
+        moved: Any = optax.apply_updates(params, updates)
+        return (moved, state), jnp.stack([layer["kernel"] for layer in moved.values()])
+
+    _, ours = jax.lax.scan(step, (params, rule.init(params)), jnp.asarray(_gradients()))
+    first = torch.arange(1.0, 6.0, dtype=torch.float64)
+    second = first.clone().requires_grad_()
+    theirs, torch_rule = [], torch.optim.SGD([second], RATE, MOMENTUM, weight_decay=DECAY)
+    for gradient in _gradients():
+        second.grad = 2 * torch.tensor(gradient, dtype=torch.float64)
+        torch.nn.utils.clip_grad_norm_([second], CLIP)
+        torch_rule.step()
+        theirs.append(np.stack([first.numpy(), second.detach().numpy()]))
+    return ours, np.stack(theirs)
+
+
+def reordered() -> Pair:
+    """The rates of a shuffled run, sorted, beside those of the run as it is."""
+    settings = {"schedule.kind": "cosine", "schedule.anneal": 3.0}
+    _, plain = _lowered(settings)
+    _, mixed = _lowered({**settings, "schedule.shuffled": 1})
+    when = times(mixed.schedule, jax.random.key(0), EPOCHS, PER_EPOCH)
+    steps = (when, jnp.arange(STEPS))
+    rates = (
+        jax.vmap(lambda t, h=h: height(h.schedule, t / PER_EPOCH, EPOCHS))(at)
+        for h, at in zip((mixed, plain), steps, strict=True)
+    )
+    ours, theirs = (np.sort(np.asarray(x)) for x in rates)
+    return ours, theirs
+
+
+def _sgdr_again(epoch: float) -> float:
+    """Cycles of 2 epochs, those after the first 0.3 times as high."""
+    height = 1.0 if epoch < 2 else 0.3
+    return height * 0.5 * (1 + math.cos(math.pi * (epoch % 2) / 2))
 
 
 def _by_hand(share: Callable[[float], float]) -> Scheduler:
@@ -184,6 +230,32 @@ OPTIMISATION: tuple[Part, ...] = (
         EXACT,
         {"schedule.warmup": 3.0},
     ),
+    Part(
+        "schedule",
+        "linear anneal",
+        "its definition",
+        functools.partial(
+            scheduled, {"schedule.anneal": 4.0}, _by_hand(lambda epoch: min((10 - epoch) / 4, 1.0))
+        ),
+        EXACT,
+        {"schedule.anneal": 4.0},
+    ),
+    Part(
+        "schedule",
+        "rates in another order",
+        "the same rates, sorted",
+        reordered,
+        0.0,
+        {"schedule.kind": "cosine", "schedule.shuffled": 1},
+    ),
+    Part(
+        "optimiser",
+        "frozen layers",
+        f"torch.optim, {STEPS} clipped steps",
+        held,
+        EXACT,
+        {"optim.frozen": 1},
+    ),
     _schedule("triangular", _PERIOD, _cyclic("triangular"), "torch CyclicLR"),
     _schedule("triangular2", _PERIOD, _cyclic("triangular2"), "torch CyclicLR"),
     _schedule(
@@ -197,6 +269,18 @@ OPTIMISATION: tuple[Part, ...] = (
         {"schedule.period": 1.0, "schedule.growth": 2.0},
         lambda rule: lr_scheduler.CosineAnnealingWarmRestarts(rule, PER_EPOCH, 2),
         "torch CosineAnnealingWarmRestarts",
+    ),
+    Part(
+        "schedule",
+        "sgdr, lower cycles",
+        "its definition",
+        functools.partial(
+            scheduled,
+            {"schedule.kind": "sgdr", "schedule.period": 2.0, "schedule.again": 0.3},
+            _by_hand(_sgdr_again),
+        ),
+        EXACT,
+        {"schedule.kind": "sgdr", "schedule.period": 2.0, "schedule.again": 0.3},
     ),
     _schedule(
         "one_cycle",

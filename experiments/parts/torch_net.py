@@ -87,5 +87,8 @@ def _normed(model: Model, leaves: Mapping[str, Any], x: torch.Tensor) -> torch.T
         return functional.batch_norm(x, None, None, scale, bias, training=True)
     if model.norm == "instance":
         return functional.instance_norm(x, weight=scale, bias=bias)
+    if model.norm == "affine":
+        along = (1, -1, 1, 1)[: x.ndim]
+        return x * scale.reshape(along) + bias.reshape(along)
     groups = 1 if model.norm == "layer" else model.groups
     return functional.group_norm(x, groups, scale, bias)

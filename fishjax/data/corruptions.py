@@ -16,7 +16,7 @@ import numpy as np
 from fishjax.data.dataset import DataError, Dataset
 from fishjax.data.pixels import Look
 from fishjax.data.splits import Split, split, stratified, words
-from fishjax.fields import choose
+from fishjax.fields import numbered
 from fishjax.sections import Data
 
 VERSION = 1
@@ -96,7 +96,7 @@ def frequencies(dataset: Dataset, data: Data) -> np.ndarray | None:
 
     - exponential: r^(-k / (K - 1)), the long tail of Cui et al., CVPR 2019;
     - step: 1 for the first half (the larger one), 1/r for the rest;
-    - species: as in the source, but 1/r as often for the one named.
+    - species: as in the source, but 1/r as often for the one named, or numbered `#K` from 1.
     """
     if data.imbalance == "none":
         return None
@@ -105,7 +105,7 @@ def frequencies(dataset: Dataset, data: Data) -> np.ndarray | None:
         return data.imbalance_ratio ** (-np.arange(count) / (count - 1))
     if data.imbalance == "step":
         return np.where(np.arange(count) < (count + 1) // 2, 1.0, 1 / data.imbalance_ratio)
-    rare = dataset.species.index(choose(data.imbalance_species, dataset.species, "species"))
+    rare = dataset.species.index(numbered(data.imbalance_species, dataset.species, "species"))
     there = np.bincount(dataset.labels[~dataset.fixed_test], minlength=count).astype(float)
     there[rare] /= data.imbalance_ratio
     return there

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fishjax.evaluate import KILLED_SHARES, Evaluation, Examination
-from fishjax.further import is_due
+from fishjax.further import SPECIES, is_due
 from fishjax.measure.activations import BINS
 from fishjax.measure.scores import Scores
 from fishjax.nn.model import Model
@@ -116,6 +116,12 @@ class Record:
         for name in self.evaluations[0].units:
             values = np.stack([evaluation.units[name][run] for evaluation in self.evaluations])
             yield stamps, name, "layer", self.model.hidden, values
+        for name in self.evaluations[0].slope:
+            values = np.stack([evaluation.slope[name][run] for evaluation in self.evaluations])
+            if values.ndim == 1:
+                yield stamps, name, "", [""], values[:, None]
+            else:
+                yield stamps, name, "layer", self.model.layers, values
 
     def _examined(self, run: int) -> Iterator[_Block]:
         assert self.examination is not None
@@ -145,6 +151,8 @@ class Record:
             values = np.stack([np.asarray(readings[name])[run] for _, readings in read])
             if values.ndim == 1:
                 yield stamps, name, "", [""], values[:, None]
+            elif name in SPECIES:
+                yield stamps, name, "species", self.species, values
             elif values.ndim == 2:
                 yield stamps, name, "layer", self.model.hidden, values
             else:

@@ -1,4 +1,4 @@
-"""Curvature: the top eigenvalue of a Hessian that is known only by its products with vectors."""
+"""Curvature: extreme eigenvalues of a Hessian that is known only by its products with vectors."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,18 @@ STEPS = 20
 _NOTHING = 1e-6
 
 
-def top_eigenvalue(
+Bounded = tuple[jax.Array, jax.Array]
+"""A number, and how far from it some eigenvalue is at most."""
+
+
+def extreme_eigenvalues(
     product: Callable[[jax.Array], jax.Array], start: jax.Array, steps: int = STEPS
-) -> tuple[jax.Array, jax.Array]:
-    """The largest eigenvalue, with its sign, of a symmetric matrix given as `product(v)`.
+) -> tuple[Bounded, Bounded]:
+    """The largest and the least eigenvalue, signed, of a symmetric matrix given as `product(v)`.
 
     Lanczos from `start` `[n]`, not 0, fully reorthogonalised twice (Golub & Van Loan 2013,
-    section 10.3). Also the residual's norm: some eigenvalue lies within it of the one returned.
+    section 10.3), each with its residual's norm. The least is approached from above, the largest
+    from below.
     """
     count = min(steps, start.shape[0])
     first = start / jnp.linalg.norm(start)
@@ -41,7 +46,8 @@ def top_eigenvalue(
     _, _, alphas, betas = lax.fori_loop(0, count, expand, (basis, first, none, none))
     beside = jnp.diag(betas[:-1], 1)
     values, vectors = jnp.linalg.eigh(jnp.diag(alphas) + beside + beside.T)
-    return values[-1], betas[-1] * jnp.abs(vectors[-1, -1])
+    errors = betas[-1] * jnp.abs(vectors[-1])
+    return (values[-1], errors[-1]), (values[0], errors[0])
 
 
 def hessian_product(loss: Callable[[jax.Array], jax.Array], at: jax.Array) -> Callable:

@@ -50,10 +50,11 @@ def cosine(a: Any, b: Any) -> jax.Array:
     """The cosine between two trees of arrays taken as vectors; NaN where one of them is 0."""
     pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     product = sum(jnp.vdot(x, y) for x, y in pairs)
-    return product / (_size(a) * _size(b))
+    return product / (size(a) * size(b))
 
 
-def _size(tree: Any) -> jax.Array:
+def size(tree: Any) -> jax.Array:
+    """The Euclidean norm of a tree of arrays taken as a vector."""
     return jnp.sqrt(sum(jnp.vdot(x, x) for x in jax.tree.leaves(tree)))
 
 

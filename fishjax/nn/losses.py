@@ -54,7 +54,11 @@ def class_weights(shape: LossShape, counts: jax.Array) -> jax.Array:
     With n images: inverse 1 / n; sqrt 1 / sqrt(n); effective (1 - beta) / (1 - beta^n) (Cui et al.
     2019, eq. 2); each to the power of `class_weight_power`, then scaled to the mean 1. The weights
     of K classes thus sum to K, as those of LDAM-DRW do. A class without images has the weight 1.
+
+    A class gets the weight of the one `class_weight_shift` places further, the first coming after
+    the last.
     """
+    counts = jnp.roll(counts, -jnp.asarray(shape.class_weight_shift, jnp.int32))
     held = jnp.maximum(counts, 1.0)
     kinds = jnp.stack([_LOG_WEIGHTS[kind](held, shape) for kind in _KINDS])
     log_weight = shape.class_weight_power * kinds[jnp.asarray(shape.class_weight, jnp.int32)]

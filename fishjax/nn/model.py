@@ -48,6 +48,8 @@ class Model(NamedTuple):
     network's skips, whose flow is not read; hidden: those with an activation.
     units: units of each hidden layer. deep: how many layers, from the input on, the flow along
     depth is read over: the convolutions, or of a user's network all but the last layer.
+    place: the position in `layers` of the layer that each part of the parameters belongs to, a norm
+    to the one before it and a skip to the one it ends at; empty for a user's network.
     """
 
     init: Callable[..., Variables]
@@ -56,3 +58,4 @@ class Model(NamedTuple):
     hidden: tuple[str, ...]
     units: tuple[int, ...]
     deep: int
+    place: Mapping[str, int] = MappingProxyType({})

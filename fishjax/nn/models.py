@@ -162,8 +162,13 @@ def build(setup: Setup) -> Model:
         (logits, taps), new = result
         return Output(logits, taps, new.get("batch_stats", variables.stats))
 
-    units = model.channels + model.dense
-    return Model(init, apply, (*hidden, "head"), hidden, units, deep=model.depth)
+    layers, units = (*hidden, "head"), model.channels + model.dense
+    place = {
+        part: layer
+        for layer, name in enumerate(layers)
+        for part in (name, f"norm{layer}", f"skip{layer}", f"skip{layer}_norm")
+    }
+    return Model(init, apply, layers, hidden, units, model.depth, place)
 
 
 def _norm_place(model: sections.Model, layer: int) -> str:

@@ -1,4 +1,4 @@
-"""Normalisations: by statistics of the minibatch, or of each image over groups of channels."""
+"""Norms: by statistics of the minibatch, of each image over groups of channels, or of nothing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -65,12 +65,22 @@ class GroupNorm(nn.Module):
         return _affine(normed, *_scale_and_bias(self, x))
 
 
-def norm(model: sections.Model, channels: int, name: str) -> BatchNorm | GroupNorm:
+class Affine(nn.Module):
+    """A norm's scale and bias per channel without its statistics: what a placebo of it keeps."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, momentum: jax.Array | float, train: bool) -> jax.Array:
+        return _affine(x, *_scale_and_bias(self, x))
+
+
+def norm(model: sections.Model, channels: int, name: str) -> BatchNorm | GroupNorm | Affine:
     """The norm of a configuration for `[batch, ..., channels]`, called with the share that running
     statistics keep and whether this is training; its `scale` and `bias` are learned per channel.
     """
     if model.norm == "batch":
         return BatchNorm(name=name)
+    if model.norm == "affine":
+        return Affine(name=name)
     groups = {"layer": 1, "group": model.groups, "instance": channels}
     return GroupNorm(groups[model.norm], name=name)
 

@@ -19,9 +19,11 @@ UNITS = {
     "blocked_gradient": "doublings",
     "blocking_slope": "doublings",
     "flow_slope": "decades per layer",
+    "probe_flow_slope": "decades per layer",
     "noise_scale": "images",
     "effective_rank": "directions",
     "update_cosine": "",
+    "gradient_cosine": "",
     "sharpness_ratio": "",
 }
 

@@ -1,0 +1,81 @@
+"""Loss barriers between the final networks of a study's arms, kept in its folder."""
+
+import json
+import math
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from fishjax.config import Config
+from fishjax.store import write_json
+from fishjax.study import Line
+from fishjax.sweep import Cell
+from fishjax.trained import Barrier, barrier, check_alike, restored
+from fishjax.workplace import Stage, Workplace
+
+METRIC = "barrier"
+
+
+def check_lines(lines: Iterable[Line], configs: Mapping[str, Config], classes: int) -> None:
+    """Raises UsageError for a line between networks that cannot be mixed; configs: by arm."""
+    for line in lines:
+        check_alike(configs[line.arm], configs[line.start], classes)
+
+
+def barriers(place: Workplace, stage: Stage, lines: Iterable[Line], epoch: float) -> xr.DataArray:
+    """The barrier in nats between each line's arm and the one it starts at, `(arm, seed, epoch)`.
+
+    Of the networks at the end, which is `epoch`, on the training subset of the line's arm; see
+    `trained.barrier`. What an earlier start has found is read back.
+    """
+    cells = {(cell.arm, cell.seed): cell for cell in stage.cells}
+    seeds = sorted({cell.seed for cell in stage.cells})
+    lines = list(lines)
+    heights = [
+        [[_height(place, cells[line.arm, seed], cells[line.start, seed])] for seed in seeds]
+        for line in lines
+    ]
+    coords = {"arm": [line.arm for line in lines], "seed": seeds, "epoch": [epoch]}
+    return xr.DataArray(heights, coords, ("arm", "seed", "epoch"), name=METRIC)
+
+
+def _height(place: Workplace, arm: Cell, start: Cell) -> float:
+    file = _file(place, arm, start)
+    kept = _kept(file)
+    if kept is None:
+        end, origin = (restored(place.sweep.cell(cell.folder)) for cell in (arm, start))
+        kept = _plain(barrier(end, origin, *place.shown_in_training(arm)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, kept)
+    return math.nan if kept["height"] is None else kept["height"]
+
+
+def _file(place: Workplace, arm: Cell, start: Cell) -> pathlib.Path:
+    """Named by both cells' folders, and so by all that their networks depend on."""
+    (to, seed), (origin, _) = (cell.folder.split("/") for cell in (arm, start))
+    return place.sweep.path / "lines" / f"{to}--{origin}" / f"{seed}.json"
+
+
+def _kept(file: pathlib.Path) -> dict[str, Any] | None:
+    """What an earlier start wrote; None where there is nothing whole."""
+    try:
+        kept = json.loads(file.read_bytes())
+        return kept if "height" in kept else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _plain(found: Barrier) -> dict[str, Any]:
+    """The barrier as JSON values; what is not finite is None."""
+    columns = {name: np.asarray(values).tolist() for name, values in found._asdict().items()}
+    return {
+        name: [_finite(x) for x in values] if isinstance(values, list) else _finite(values)
+        for name, values in columns.items()
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

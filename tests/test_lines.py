@@ -1,0 +1,122 @@
+"""Lines of a study: the loss barrier between the final networks of two arms, kept and resumed."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from fishjax import lines
+from fishjax.config import Config
+from fishjax.data.corruptions import view
+from fishjax.data.source import open_source
+from fishjax.evidence.plan import Claim, Contrast, Plan, Reading
+from fishjax.fields import UsageError
+from fishjax.settings import override
+from fishjax.study import Scale, Study
+from fishjax.sweep import Arm, Tuning
+from fishjax.trained import barrier, load
+from tests.commands import derived, run_study
+from tests.runs import TINY
+
+DATA = "reef:classes=3,train=96,test=24"
+HOT = {"hyper.lr": 0.1}
+STUDY = Study(
+    name="lined",
+    base=override(Config(), {**TINY, "model.dense": (), "optim.epochs": 2, "data.image_size": 16}),
+    arms=(Arm("plain", HOT), Arm("branch", {**HOT, "optim.order": 1}), Arm("deep", {})),
+    plan=Plan(
+        None,
+        (
+            Claim(
+                "0.1",
+                "an order leaves the basin",
+                "directional",
+                Contrast(Reading("barrier"), "branch", 0.0, 1, 0.1),
+            ),
+        ),
+        (),
+    ),
+    scales={"smoke": Scale((0, 1), Tuning((), (), ()))},
+    lines=(("branch", "plain"),),
+)
+
+
+def run(folder, study=STUDY):
+    return run_study(study, "--scale", "smoke", "--data", DATA, "--out", str(folder))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lined") / "out"
+    assert run(folder) == 0
+    return folder
+
+
+def test_the_metric_is_the_barrier_on_the_seeds_own_training_subset(finished):
+    rows = pq.read_table(finished / "results.parquet").to_pandas()
+    rows = rows[rows["metric"] == "barrier"]
+    assert rows[["arm", "seed", "epoch"]].to_numpy().tolist() == [
+        ["branch", 0, 2],
+        ["branch", 1, 2],
+    ]
+    source, data = open_source(DATA, 16), STUDY.base.data
+    for seed, value in zip((0, 1), rows["value"], strict=True):
+        shown = view(source, data, seed).train.example
+        ends = (load(finished, arm, seed) for arm in ("branch", "plain"))
+        expected = barrier(*ends, source.images[shown], source.labels[shown])
+        assert value == pytest.approx(expected.height, abs=1e-6)
+        assert abs(value) > 1e-4
+
+
+def test_the_summary_counts_it_where_there_is_a_line(finished):
+    summary = json.loads((finished / "summary.json").read_bytes())
+    found = {arm["name"]: arm["metrics"]["barrier"]["n"] for arm in summary["arms"]}
+    assert found == {"plain": 0, "branch": 2, "deep": 0}
+    assert summary["claims"][0]["effect"] is not None
+
+
+def test_what_is_kept_is_read_back_and_what_is_damaged_is_made_again(finished, monkeypatch):
+    before, made = derived(finished), []
+
+    def counting(*ends):
+        made.append(ends)
+        return barrier(*ends)
+
+    monkeypatch.setattr(lines, "barrier", counting)
+    assert run(finished) == 0
+    assert made == []
+    first, second = sorted((finished / "lines").glob("branch-*--plain-*/seed=*.json"))
+    first.write_text("{")
+    second.unlink()
+    assert run(finished) == 0
+    assert len(made) == 2
+    assert derived(finished) == before
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ((("branch", "plan"),), "did you mean 'plain'"),
+        ((("branch", "plain"), ("branch", "deep")), "two lines to one arm"),
+        ((("branch", "branch"),), "from an arm to itself"),
+    ],
+)
+def test_lines_that_say_nothing_are_refused(pairs, message):
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(STUDY, lines=pairs)
+
+
+def test_networks_of_two_shapes_are_refused_before_anything_is_written(tmp_path, capfd):
+    arms = (*STUDY.arms[:2], Arm("deep", {"model.depth": 3}))
+    study = dataclasses.replace(STUDY, arms=arms, lines=(("deep", "plain"),))
+    assert run(tmp_path / "out", study) == 2
+    assert "one section model" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_not_finite_is_kept_as_nothing():
+    found = lines._plain(lines.Barrier(np.nan, np.zeros(2), np.array([np.inf, 1.0]), np.ones(2)))
+    assert found["height"] is None
+    assert found["loss"] == [None, 1.0]
