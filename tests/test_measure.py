@@ -211,7 +211,12 @@ def test_flipped_labels_are_read_only_where_the_feed_knows_of_them(run):
     flipped = read(model, hyper, feed._replace(clean=clean), variables)[2]
     shares = {f"flipped_as_{told}_share" for told in ("given", "clean")}
     assert set(flipped) == {*shares, "unflipped_as_given_share"}
-    assert {round(3 * float(share), 4) for share in map(flipped.get, shares)} <= {0.0, 1.0, 2.0, 3.0}
+    assert {round(3 * float(share), 4) for share in map(flipped.get, shares)} <= {
+        0.0,
+        1.0,
+        2.0,
+        3.0,
+    }
 
 
 def test_auc_is_not_binned():
