@@ -5,6 +5,7 @@ import json
 import pytest
 
 from experiments.capacity import CHANGES, CLAIMS, CORNERS, STUDY
+from fishjax.evidence.contrast import arms_of
 from tests.commands import run_study
 
 IDS = ("S5", "5.1", "5.2", "5.3", "5.4")
@@ -17,10 +18,11 @@ ERRORS = {
 
 @pytest.mark.parametrize("part", ERRORS)
 def test_a_main_effect_compares_the_corners_with_an_error_and_those_without(part):
-    (outcome,) = (claim.outcome for claim in CLAIMS if claim.part == part)
-    assert sorted((*outcome.arm, *outcome.control)) == sorted(CORNERS)
-    assert all(ERRORS[part](CHANGES[arm]) for arm in outcome.arm)
-    assert not any(ERRORS[part](CHANGES[arm]) for arm in outcome.control)
+    (outcome,) = (outcome for claim in CLAIMS if claim.part == part for outcome in claim.outcomes)
+    having, lacking = arms_of(outcome.arm), arms_of(outcome.control)
+    assert sorted((*having, *lacking)) == sorted(CORNERS)
+    assert all(ERRORS[part](CHANGES[arm]) for arm in having)
+    assert not any(ERRORS[part](CHANGES[arm]) for arm in lacking)
 
 
 def test_the_corners_are_all_eight():
