@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from experiments.benchmark.tables import readme_block
+from experiments.calibration.table import calibration_block
 from fishjax.present.parts import parts_table
 from fishjax.present.search import search_table
 from fishjax.present.table import Table
@@ -58,6 +59,7 @@ MAKERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "search": _rows(search_table),
     "parts": _rows(parts_table),
     "benchmark": readme_block,
+    "calibration": calibration_block,
 }
 
 

@@ -1,6 +1,6 @@
 """The training loss around a network: its slope, its curvature, and the noise of its gradients.
 
-All with batch statistics, without dropout, augmentation and weight decay, see `network.loss_at`.
+All with batch statistics, without dropout, augmentation and weight decay, see `network.objective`.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from jax.flatten_util import ravel_pytree
 from fishjax.measure.curvature import extreme_eigenvalues, hessian_product, stability_limit
 from fishjax.measure.flow import along_depth, cosine, flow, relative, size
 from fishjax.measure.noise import noise_scale
-from fishjax.network import Network, Readings, loss_at, probes
+from fishjax.network import Network, Readings, objective, probes
 from fishjax.schedules import height, momentum_at
 from fishjax.sections import PROMPT
 
@@ -35,8 +35,8 @@ def slope(network: Network, before: Any) -> tuple[Readings, Any]:
     also = network.setup.watch.also
     if not set(also) & (set(PROMPT) - {"cosine"}):
         return {}, ()
-    params = network.variables.params
-    loss, gradient = jax.value_and_grad(lambda p: loss_at(network, p, probes(network)))(params)
+    params, loss_of = network.variables.params, objective(network)
+    loss, gradient = jax.value_and_grad(loss_of)(params, probes(network))
     seen: Readings = {}
     if "flow" in also:
         layers = network.model.layers
@@ -49,7 +49,7 @@ def slope(network: Network, before: Any) -> tuple[Readings, Any]:
     if "overshoot" in also:
         rate, _ = _pace(network)
         moved = jax.tree.map(lambda p, g: p - rate * g, params, gradient)
-        seen["overshoot"] = loss_at(network, moved, probes(network)) - loss
+        seen["overshoot"] = loss_of(moved, probes(network)) - loss
     return seen, gradient
 
 
@@ -131,8 +131,5 @@ def _flat_loss(
 ) -> tuple[Callable[[jax.Array, jax.Array], jax.Array], jax.Array]:
     """The training loss of a vector of all parameters on some images, and the vector now."""
     at, unravel = ravel_pytree(network.variables.params)
-
-    def loss(vector: jax.Array, index: jax.Array) -> jax.Array:
-        return loss_at(network, unravel(vector), index)
-
-    return loss, at
+    loss_of = objective(network)
+    return lambda vector, index: loss_of(unravel(vector), index), at

@@ -52,16 +52,20 @@ def in_batches(
     return seen.reshape(-1, *seen.shape[2:])[: len(index)]
 
 
-def loss_at(network: Network, params: Any, index: jax.Array) -> jax.Array:
-    """The training loss of these parameters on the images `[index]`, in nats.
+def objective(network: Network) -> Callable[[Any, jax.Array], jax.Array]:
+    """The training loss, in nats, of parameters on the images `[index]`.
 
     With batch statistics, without dropout, augmentation and weight decay.
     """
-    here = network._replace(variables=network.variables._replace(params=params))
-    targets = one_hot(network.feed.labels[index], network.setup.classes)
     counts = class_counts(network.feed, network.setup.classes)
-    logits = forward(here, index, train=True).logits
-    return training_loss(logits, targets, network.hyper.loss, counts)
+
+    def loss(params: Any, index: jax.Array) -> jax.Array:
+        here = network._replace(variables=network.variables._replace(params=params))
+        targets = one_hot(network.feed.labels[index], network.setup.classes)
+        logits = forward(here, index, train=True).logits
+        return training_loss(logits, targets, network.hyper.loss, counts)
+
+    return loss
 
 
 def refreshed(

@@ -10,16 +10,18 @@ import pyarrow as pa
 import xarray as xr
 
 from fishjax.effects import missing
-from fishjax.evidence.auc import by_species
+from fishjax.evidence.auc import by_species, leave_out, too_rare
+from fishjax.evidence.declared import Declaration
 from fishjax.evidence.summary import summarise
 from fishjax.evidence.tuning import best_rates
-from fishjax.fields import UsageError
+from fishjax.fields import UsageError, choose
 from fishjax.lines import METRIC, barriers, check_lines
 from fishjax.present.figures import write_figures
 from fishjax.present.tables import write_tables
 from fishjax.present.terminal import render
+from fishjax.provenance import revision
 from fishjax.results import long_table
-from fishjax.store import SUMMARY, write_atomically, write_parquet
+from fishjax.store import DECLARED, SUMMARY, write_atomically, write_parquet
 from fishjax.study import Line, Request, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Tuned, cells
 from fishjax.workplace import Stage, Workplace
@@ -41,10 +43,12 @@ class Session:
         self.study, self.scale = study, self.place.scale
         self.seeds = request.seeds or self.scale.seeds
         self._tuned = not self.scale.tuning.arms
+        self._pinned: Declaration | None = None
         if self.seeds[-1] >= TUNING_SEEDS_FROM:
             raise UsageError(f"seeds from {TUNING_SEEDS_FROM} on are kept for tuning")
         self._refuse_settings_without_effect(request)
         self._refuse_epochs_without_evaluation()
+        self._refuse_unknown_species()
         self.lines = tuple(Line(*pair) for pair in study.lines)
         rates, classes = self.scale.tuning.first, len(self.place.dataset.species)
         configs = {arm.name: arm.config(self.place.base, rates) for arm in study.arms}
@@ -53,13 +57,19 @@ class Session:
         self.place.check(self.expected_stage())
 
     def pin(self) -> None:
-        """Pins the plan in the folder, or checks it against the one an earlier start pinned."""
+        """Pins the plan in the folder, or checks it against the one an earlier start pinned.
+
+        Claims, scenario and placebos may have changed since: both versions are then reported.
+        """
         plan = {
             "arms": {arm.name: _plain(arm.changes) for arm in self.study.arms},
             "tuning": dataclasses.asdict(self.scale.tuning),
             "seeds": list(self.seeds),
+            DECLARED: self._declared().as_json(),
         }
-        self.seeds = tuple(self.place.pin(plan, growing="seeds")["seeds"])
+        pinned = self.place.pin(plan, growing="seeds")
+        self.seeds = tuple(pinned["seeds"])
+        self._pinned = Declaration.from_json(pinned[DECLARED]) if DECLARED in pinned else None
 
     def tuning_stage(self) -> Stage:
         """Every tuned arm at every rate, on the tuning seeds."""
@@ -93,9 +103,12 @@ class Session:
 
     @functools.cached_property
     def results(self) -> xr.Dataset:
-        """The numbers of the arms and of the lines between them, once all arms are committed."""
+        """The numbers of the arms and of the lines between them, once all arms are committed.
+
+        Test AUCs are without the species that have too few test images.
+        """
         stage = self.arm_stage()
-        found = self.place.collect(stage)
+        found = leave_out(self.place.collect(stage), too_rare(self._auc_intervals))
         if not self.lines:
             return found
         end = float(self.place.base.optim.epochs)
@@ -104,10 +117,12 @@ class Session:
     def conclude(self) -> dict[str, Any]:
         """Writes what is derived from the cells; returns the summary, but for its timing."""
         folder = self.place.sweep.path
-        summary = summarise(self.results, self.study.plan, self._about())
+        summary = summarise(self.results, self._declared(), self._about(), self._pinned)
         write_parquet(folder / "results.parquet", pa.Table.from_pandas(long_table(self.results)))
         write_tables(summary, folder / "tables")
-        write_atomically(folder / "tables" / AUC_TABLE, self._auc_intervals())
+        write_atomically(
+            folder / "tables" / AUC_TABLE, self._auc_intervals.to_csv(index=False).encode()
+        )
         write_figures(summary, self.results, folder / "figures")
         return summary
 
@@ -119,6 +134,10 @@ class Session:
         """How much is compared."""
         return f"{len(self.study.arms)} arms x {len(self.seeds)} seeds"
 
+    def _declared(self) -> Declaration:
+        """The plan as the study's file has it now."""
+        return Declaration(self.study.plan, revision())
+
     def _about(self) -> dict[str, Any]:
         """What the summary says beside the results."""
         tuning, search = self.scale.tuning, self.study.search
@@ -126,6 +145,7 @@ class Session:
             "study": self.study.name,
             "scale": self.place.request.scale,
             "data": self.place.source,
+            "auc_without": too_rare(self._auc_intervals),
             "overrides": {arm.name: _plain(arm.changes) for arm in self.study.arms},
             "search": search
             and {
@@ -140,15 +160,16 @@ class Session:
             },
         }
 
-    def _auc_intervals(self) -> bytes:
-        """DeLong's interval of every species' AUC on the test images of every run, as CSV."""
+    @functools.cached_property
+    def _auc_intervals(self) -> pd.DataFrame:
+        """DeLong's interval of every species' AUC on the test images of every run."""
         tables = []
         for cell in self.arm_stage().cells:
             predictions = self.place.sweep.cell(cell.folder).table("predictions").to_pandas()
             found = by_species(predictions, self.place.dataset.species)
             tables.append(found.assign(arm=cell.arm, seed=cell.seed))
         columns = ["arm", "seed", "species", "images", "auc", "low", "high"]
-        return pd.concat(tables)[columns].to_csv(index=False).encode()
+        return pd.concat(tables).reindex(columns=columns)
 
     def _arms_at(self, rates: Mapping[str, float]) -> Stage:
         return Stage("arms", tuple(cells(self.study.arms, self.place.base, rates, self.seeds)))
@@ -180,6 +201,13 @@ class Session:
                     f"the plan of {self.study.name} reads epoch {epoch:g}, which is not a "
                     f"multiple of watch.every={every}"
                 )
+
+    def _refuse_unknown_species(self) -> None:
+        """A species that the plan reads must be one of the source's, by name or by number."""
+        names = self.place.dataset.species
+        numbers = [f"#{k}" for k in range(1, len(names) + 1)]
+        for name in sorted(self.study.plan.species):
+            choose(name, [*names, *numbers], f"species in the plan of {self.study.name}:")
 
 
 def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from fishjax.fields import UsageError
 
 PLAN, ENVIRONMENT, SUMMARY, TIMING = "sweep.json", "env.json", "summary.json", "timing.jsonl"
+DECLARED = "declared"
+"""The part of a plan that stays as the first start had it, though a later one may have another."""
 _DONE = "DONE.json"
 _TEMPORARY = ".writing-"
 
@@ -113,9 +115,9 @@ class SweepFolder:
     def claim(self, plan: Mapping[str, Any], growing: str) -> None:
         """Makes the folder, and checks what an earlier start pinned against as much of the plan.
 
-        The list under `growing` may gain entries from one start to the next; anything else that
-        differs is a UsageError that names it, and so is a folder that cannot be written or that
-        holds something else.
+        The list under `growing` may gain entries from one start to the next, and what stands under
+        DECLARED is not compared; anything else that differs is a UsageError that names it, and so
+        is a folder that cannot be written or that holds something else.
         """
         self._make()
         if not self.planned and self._holds_something_else():
@@ -144,8 +146,8 @@ class SweepFolder:
 
     def _compare(self, plan: Mapping[str, Any], pinned: Mapping[str, Any], growing: str) -> None:
         """Raises UsageError for the first thing that differs."""
-        plan = json.loads(_json(plan))
-        for name, ours, theirs in _differences("", {**plan, growing: 0}, {**pinned, growing: 0}):
+        plan, loose = json.loads(_json(plan)), {growing: 0, DECLARED: 0}
+        for name, ours, theirs in _differences("", {**plan, **loose}, {**pinned, **loose}):
             raise UsageError(
                 f"{self.path} holds another study: its {name} is {json.dumps(theirs)}, "
                 f"not {json.dumps(ours)}; name another --out"

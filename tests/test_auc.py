@@ -1,12 +1,22 @@
 """DeLong's interval against a double loop, a bootstrap, coverage, and what cannot be said."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from fishjax.evidence.auc import by_species, delong, placements
+from fishjax.evidence.auc import (
+    FEWEST,
+    by_species,
+    delong,
+    leave_out,
+    placements,
+    too_rare,
+)
 
 
 def draw(rng, positives, negatives, distance=1.0, ties=False):
@@ -116,3 +126,36 @@ def test_scores_that_are_all_equal_have_an_interval_around_a_half():
     found = delong(np.zeros(30), np.arange(30) < 10)
     assert found.auc == 0.5
     assert 0.2 < found.low < 0.5 < found.high < 0.8
+
+
+def predictions(*counts):
+    """Made-up logits of so many test images of each species."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    logits = np.random.default_rng(6).normal(size=(len(labels), len(counts)))
+    return pd.DataFrame({"label": labels} | {f"logit_{k}": x for k, x in enumerate(logits.T)})
+
+
+def test_a_species_with_too_few_images_has_no_auc_and_is_named_with_the_fewest():
+    runs = [predictions(FEWEST, FEWEST - 2, 40), predictions(FEWEST + 3, FEWEST - 1, 40)]
+    tables = pd.concat([by_species(run, ["cod", "eel", "ray"]) for run in runs])
+    assert tables["auc"].isna().tolist() == [False, True, False] * 2
+    assert too_rare(tables) == {"eel": FEWEST - 2}
+
+
+@pytest.mark.parametrize(("images", "narrow"), [(FEWEST, True), (FEWEST - 1, False)])
+def test_fewest_is_where_the_interval_is_half_of_what_it_could_be(images, narrow):
+    rng, distance = np.random.default_rng(7), math.sqrt(2) * stats.norm.ppf(0.55)
+    ends = [delong(*draw(rng, images, 200, distance)) for _ in range(400)]
+    assert (np.mean([end.high - end.low for end in ends]) <= 0.5) == narrow
+
+
+def test_species_left_out_are_not_measured_and_not_averaged():
+    auc = np.array([[[0.9, 0.5, 0.7]], [[0.8, np.nan, 0.6]]])
+    made = {"test_auc_of": (("arm", "seed", "species"), auc)}
+    results = xr.Dataset(made, {"species": ["cod", "eel", "ray"]}, attrs={"classes": 3})
+    results["test_auc"] = results["test_auc_of"].mean("species")
+    kept = leave_out(results, ["cod"])
+    np.testing.assert_allclose(kept["test_auc"].values, [[0.6], [0.6]])
+    assert kept["test_auc_of"].isnull().values[..., 0].all()
+    assert kept.attrs == results.attrs
+    assert leave_out(results, []) is results

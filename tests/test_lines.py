@@ -64,8 +64,8 @@ def test_the_metric_is_the_barrier_on_the_seeds_own_training_subset(finished):
     source, data = open_source(DATA, 16), STUDY.base.data
     for seed, value in zip((0, 1), rows["value"], strict=True):
         shown = view(source, data, seed).train.example
-        ends = (load(finished, arm, seed) for arm in ("branch", "plain"))
-        expected = barrier(*ends, source.images[shown], source.labels[shown])
+        end, start = (load(finished, arm, seed) for arm in ("branch", "plain"))
+        expected = barrier(end, start, source.images[shown], source.labels[shown])
         assert value == pytest.approx(expected.height, abs=1e-6)
         assert abs(value) > 1e-4
 

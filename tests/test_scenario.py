@@ -1,5 +1,6 @@
 """Readings picked from results, scenarios held against their bounds, and the whole summary."""
 
+import dataclasses
 import json
 import math
 
@@ -8,6 +9,7 @@ import pytest
 import xarray as xr
 
 from fishjax.evidence import paired
+from fishjax.evidence.declared import Declaration
 from fishjax.evidence.effect import describe
 from fishjax.evidence.pairs import pairs
 from fishjax.evidence.plan import Claim, Contrast, Placebo, Plan, Reading, Scenario, Target
@@ -203,6 +205,19 @@ def test_a_scenario_is_reproduced_when_its_means_are_within_bounds(results, low,
     json.dumps(found, allow_nan=False)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "advice"),
+    [(0.05, 0.15, ""), (0.11, 0.2, "raise it"), (-math.inf, 0.09, "lower it")],
+)
+def test_a_missed_target_says_which_knob_to_turn(results, low, high, advice):
+    turned = dataclasses.replace(target(low, high), below="raise it", above="lower it")
+    found = reproduce(Scenario("S1", "text", (turned,)), results)
+    assert found["measured"]["gap"]["advice"] == advice
+    results["revival"][:] = np.nan
+    unmeasured = reproduce(Scenario("S1", "text", (turned,)), results)
+    assert unmeasured["measured"]["gap"]["advice"] == ""
+
+
 def test_a_mean_on_its_bound_holds_whatever_its_last_bit(results):
     on_bound = target(high=0.105, control=0.03)
     found = reproduce(Scenario("S1", "text", (on_bound,)), results)
@@ -249,6 +264,7 @@ PLAN = Plan(
     ),
     (Placebo("order", "text", Contrast(Reading("test_auc"), "wide", "leaky", 1, 0.3)),),
 )
+DECLARED = Declaration(PLAN, {"revision": None, "modified": False})
 ABOUT = {
     "study": "dying_relu",
     "data": {"spec": "reef", "hash": "00"},
@@ -259,7 +275,7 @@ ABOUT = {
 
 
 def test_the_summary_holds_its_fixed_keys(results):
-    summary = summarise(lose(results, "wide", 0), PLAN, ABOUT)
+    summary = summarise(lose(results, "wide", 0), DECLARED, ABOUT)
     assert (summary["schema"], summary["study"], summary["scale"]) == (1, "dying_relu", "laptop")
     assert summary["seeds"] == list(range(SEEDS))
     assert "overrides" not in summary
@@ -274,7 +290,7 @@ def test_the_summary_holds_its_fixed_keys(results):
 
 
 def test_the_summary_has_every_metric_with_one_number_a_run(results):
-    leaky = summarise(results, PLAN, ABOUT)["arms"][1]
+    leaky = summarise(results, DECLARED, ABOUT)["arms"][1]
     assert list(leaky["metrics"]) == [
         "dead_share",
         "test_accuracy",
@@ -293,14 +309,14 @@ def test_the_summary_is_json_whatever_was_measured_and_always_the_same(results):
     results["train_loss"][1] = np.inf
     results["dead_share"][:] = np.nan
     texts = {
-        json.dumps(summarise(study, PLAN, ABOUT), allow_nan=False)
+        json.dumps(summarise(study, DECLARED, ABOUT), allow_nan=False)
         for study in (results, results[sorted(results, reverse=True)])
     }
     assert len(texts) == 1
 
 
 def test_a_summary_of_two_seeds_has_no_intervals_and_no_verdict(results):
-    summary = summarise(results.isel(seed=slice(2)), PLAN, ABOUT)
+    summary = summarise(results.isel(seed=slice(2)), DECLARED, ABOUT)
     assert [claim["verdict"] for claim in summary["claims"]] == ["too few seeds"]
     assert all(m["ci"] is None for arm in summary["arms"] for m in arm["metrics"].values())
     json.dumps(summary, allow_nan=False)

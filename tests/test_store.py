@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from fishjax.fields import UsageError
-from fishjax.store import PLAN, SweepFolder, write_atomically
+from fishjax.store import DECLARED, PLAN, SweepFolder, write_atomically
 
 PLANNED = {"study": "one", "scale": "smoke", "data": {"hash": "a"}, "seeds": [0, 1]}
 
@@ -87,6 +87,14 @@ def test_another_study_is_refused_by_what_differs(sweep, changed):
     with pytest.raises(UsageError, match=f"another study: its {next(iter(changed))}"):
         sweep.pin({**PLANNED, **changed}, growing="seeds")
     assert sweep.plan() == PLANNED
+
+
+def test_what_was_declared_stays_as_the_first_start_had_it(sweep):
+    sweep.pin({**PLANNED, DECLARED: {"plan": 1}}, growing="seeds")
+    for later in ({DECLARED: {"plan": 2}}, {}):
+        pinned = sweep.pin({**PLANNED, **later, "seeds": [2]}, growing="seeds")
+        assert pinned[DECLARED] == {"plan": 1}
+    assert sweep.plan() == {**PLANNED, DECLARED: {"plan": 1}, "seeds": [0, 1, 2]}
 
 
 def test_a_folder_of_something_else_is_refused_untouched(sweep):

@@ -1,8 +1,10 @@
 """A study from the command line to its tables: resumed, sharded, misused, loaded back."""
 
+import dataclasses
 import json
 import pathlib
 import re
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -197,6 +199,55 @@ def test_a_folder_with_another_study_is_left_alone(finished, capsys):
     assert run("--out", str(finished), "--set", "model.depth=1") == 2
     assert "another study: its base.model.depth is 2, not 1" in capsys.readouterr().err
     assert derived(finished) == before
+
+
+def test_a_plan_changed_afterwards_is_reported_with_both_versions(finished, tmp_path, capsys):
+    folder = tmp_path / "out"
+    shutil.copytree(finished, folder)
+    (claim,) = STUDY.plan.claims
+    other = dataclasses.replace(claim, outcome=dataclasses.replace(claim.outcome, delta=0.5))
+    plan = dataclasses.replace(STUDY.plan, claims=(other,))
+    changed = dataclasses.replace(STUDY, plan=plan)
+    assert run_study(changed, "--data", DATA, "--out", str(folder)) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "The plan was changed after it was pinned" in printed
+    assert "both versions are given of claim 0.1" in printed
+    summary = json.loads((folder / "summary.json").read_bytes())
+    assert [c["delta"] for c in summary["plan_changed"]["claims"]] == [0.02]
+    assert [c["delta"] for c in summary["claims"]] == [0.5]
+    assert "as pinned" in (folder / "tables" / "claims.md").read_text()
+    assert run("--out", str(folder)) == 0
+    assert derived(folder) == derived(finished)
+
+
+def test_a_folder_pinned_before_plans_were_kept_is_resumed(finished, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(finished, folder)
+    plan = json.loads((folder / "sweep.json").read_bytes())
+    assert plan.pop("declared")["plan"]["is"] == "Plan"
+    (folder / "sweep.json").write_text(json.dumps(plan))
+    assert run("--out", str(folder)) == 0
+    assert derived(folder) == derived(finished)
+
+
+def test_species_with_too_few_test_images_are_left_out_of_auc(tmp_path, capsys):
+    """Five test images a species are too few for an interval, and nothing is left to average."""
+    bare = dataclasses.replace(STUDY, arms=STUDY.arms[:1], plan=Plan(STUDY.plan.scenario, ()))
+    data = "reef:classes=3,train=96,test=15"
+    assert run_study(bare, "--data", data, "--out", str(tmp_path / "out")) == 0
+    assert "Left out of AUC, for too few test images" in " ".join(capsys.readouterr().out.split())
+    summary = json.loads((tmp_path / "out" / "summary.json").read_bytes())
+    assert list(summary["auc_without"].values()) == [5, 5, 5]
+    assert summary["arms"][0]["metrics"]["test_auc"]["mean"] is None
+    assert summary["arms"][0]["metrics"]["val_auc"]["mean"] is not None
+
+
+def test_a_species_that_the_plan_mistypes_is_refused_before_anything_runs(tmp_path, capsys):
+    target = Target("auc", "0.55", Reading("test_auc_of", species="#4"), "plain", low=0.5)
+    typo = dataclasses.replace(STUDY, plan=Plan(Scenario("S0", "rare", (target,)), ()))
+    assert run_study(typo, "--data", DATA, "--out", str(tmp_path / "out")) == 2
+    assert "unknown species in the plan of tiny: '#4'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_says_the_cost_and_writes_nothing(tmp_path, capfd):

@@ -93,6 +93,64 @@ def test_claims_say_effect_p_and_mechanism():
     assert read_csv(table)[2][4:8] == ["0.123456789", "-inf", "0.2", ""]
 
 
+def test_what_must_hold_besides_stands_with_the_mechanism():
+    stayed = effect(effect=0.001, ci=[-0.01, 0.012]) | {"moved": True, "expects": "stays"}
+    short = effect("big", 0.98, effect=0.0) | {"moved": False, "expects": "exceeds"}
+    summary = made_up_summary(claims=[claim(also=[stayed], premise=short)])
+    (table,) = [t for t in tables(summary) if t.name == "claims"]
+    assert table.texts[0][-1] == (
+        "–; Required besides: test accuracy: leaky − relu stayed within the margin, "
+        "+0.1 [−1.0, +1.2] points; "
+        "Premise: test accuracy: big − 98.0 % did not exceed the margin, 0.0 [+9.8, +14.9] points"
+    )
+
+
+def test_members_of_an_existential_claim_have_a_table():
+    members = [effect("bn 1", p=0.5, test="sign-flip, max-T"), effect("bn 2", p=2**-7, test="t")]
+    summary = made_up_summary(claims=[claim(), claim(id="1.4", members=members)])
+    (table,) = [t for t in tables(summary) if t.name == "members"]
+    assert [row[:2] for row in table.texts] == [
+        ["1.4", "test accuracy: bn 1 − relu"],
+        ["1.4", "test accuracy: bn 2 − relu"],
+    ]
+    assert table.texts[0][2:] == ["+12.3 [+9.8, +14.9] points", "0.500", "sign-flip, max-T"]
+
+
+CHANGED = {
+    "differs": ["claim 3.3"],
+    "pinned": {"revision": "0123456789", "modified": False},
+    "present": {"revision": None, "modified": False},
+    "claims": [claim(verdict="refuted")],
+    "scenarios": [],
+    "placebos": [],
+    "error": "",
+}
+
+
+def test_a_changed_plan_shows_both_versions():
+    (table,) = [t for t in tables(made_up_summary(plan_changed=CHANGED)) if t.name == "claims"]
+    assert [(row[0], row[2]) for row in table.texts] == [
+        ("3.3, as pinned", "refuted"),
+        ("3.3, as changed", "supported"),
+    ]
+    assert table.caption.endswith(
+        "The plan was changed after it was pinned at revision 01234567; both versions are given "
+        "of claim 3.3."
+    )
+
+
+def test_a_species_left_out_of_auc_is_named():
+    caption = ablation_table(made_up_summary(auc_without={"wrasse": 3})).caption
+    assert caption.endswith("Left out of AUC, for too few test images: wrasse (3).")
+
+
+def test_a_missed_target_says_what_was_measured_and_which_knob_to_turn():
+    missed = scenario()
+    missed["measured"]["gain"] |= {"mean": 0.05, "within": False, "advice": "lower hyper.lr"}
+    (table,) = [t for t in tables(made_up_summary(scenarios=[missed])) if t.name == "scenarios"]
+    assert table.caption.endswith("gain is +5.0 points, not ≤ 1.0 points: lower hyper.lr.")
+
+
 def test_scenario_stands_beside_the_seed():
     (table,) = [t for t in tables(made_up_summary()) if t.name == "scenarios"]
     assert table.texts == [
@@ -166,12 +224,32 @@ def test_contrast_names_levels_and_several_arms():
         (quantity("flow"), None, "–"),
         (quantity("flow"), -math.inf, "−∞"),
         (quantity("flow_slope"), -0.123, "−0.12"),
+        (quantity("val_accuracy, in logits"), 0.3141, "0.31"),
+        (difference("epoch, when val_accuracy ≥ 0.5"), 12.0, "+12.00"),
         (P_VALUE, 2**-15, "<0.001"),
         (P_VALUE, 0.03125, "0.031"),
     ],
 )
 def test_numbers_read_well(kind: Quantity, value, text):
     assert kind.text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("reading", "unit"),
+    [
+        ("val_accuracy, in logits", "logits"),
+        ("epoch, when val_accuracy ≥ 0.5, in doublings", "doublings"),
+        ("train_loss, instability from epoch 5", "doublings"),
+        ("epoch, when val_accuracy ≥ 0.5", "epochs"),
+    ],
+)
+def test_a_scale_is_the_unit(reading, unit):
+    assert quantity(reading).unit == difference(reading).unit == unit
+
+
+def test_a_reading_less_another_is_a_difference():
+    target = {"reading": "val_accuracy, minus train_accuracy", "control": 0.0}
+    assert phrases.figure_kind(target).unit == "points"
 
 
 def test_a_gap_of_two_shares_is_in_points():

@@ -202,3 +202,41 @@ def test_settings_that_were_searched_are_counted(tmp_path):
     text = render(made_up_summary(search=search), made_up_results(), tmp_path)
     assert "142 settings tried, the last on 2 other seeds" in text
     assert "searched" not in render(made_up_summary(), made_up_results(), tmp_path)
+
+
+def test_a_missed_target_names_its_knob_and_a_changed_plan_both_versions(tmp_path):
+    missed = scenario(reproduced=False)
+    missed["measured"]["gain"] |= {"mean": 0.05, "within": False, "advice": "lower hyper.lr"}
+    changed = {
+        "differs": ["claim 3.3"],
+        "pinned": {"revision": "0123456789", "modified": False},
+        "claims": [claim(verdict="refuted")],
+        "error": "unknown metric",
+    }
+    summary = made_up_summary(
+        scenarios=[missed], plan_changed=changed, auc_without={"wrasse": 3}, claims=[claim()]
+    )
+    lines = report(summary, made_up_results(), tmp_path, 100)
+    assert "  gain is +5.0 points, not ≤ 1.0 points: lower hyper.lr." in lines
+    assert " ".join(" ".join(lines[1:3]).split()) == (
+        "The plan was changed after it was pinned at revision 01234567; both versions are given of "
+        "claim 3.3. The pinned plan cannot be judged: unknown metric."
+    )
+    assert "Left out of AUC, for too few test images: wrasse (3)." in lines
+    claims = section(lines, "Claims")
+    assert "  3.3     REFUTED         +12.3 [+9.8, +14.9] points  Holm p 0.023  n 8" in claims
+    assert "          as pinned: Leaky ReLU keeps the gradient and repairs it" in claims
+    assert "          as changed: Leaky ReLU keeps the gradient and repairs it" in claims
+
+
+def test_an_existential_claim_lists_its_contrasts(tmp_path):
+    members = [effect("bn 1", p=0.5), effect("bn 2", p=2**-7)]
+    stayed = effect(effect=0.001, ci=[-0.01, 0.012]) | {"moved": True, "expects": "stays"}
+    summary = made_up_summary(claims=[claim(members=members, also=[stayed])])
+    claims = section(report(summary, made_up_results(), tmp_path, 95), "Claims")
+    assert [" ".join(line.split()) for line in claims[-4:]] == [
+        "test accuracy: bn 1 − relu: +12.3 [+9.8, +14.9] points, p 0.500",
+        "test accuracy: bn 2 − relu: +12.3 [+9.8, +14.9] points, p 0.008",
+        "Required besides: test accuracy: leaky − relu stayed within the margin, +0.1 [−1.0,",
+        "+1.2] points.",
+    ]

@@ -1,14 +1,17 @@
 """Intervals of one network's AUC for each species, from its logits on the test images."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 from scipy import optimize, special
 
 LEVEL = 0.95
+FEWEST = 7
+"""Of fewer images the interval of an AUC of 0.55 is wider than half of [0, 1], in the mean."""
 _NEAREST = 1e-9
 
 
@@ -64,14 +67,41 @@ def placements(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def by_species(predictions: pd.DataFrame, species: Sequence[str]) -> pd.DataFrame:
     """One-vs-rest AUCs of a run's `predictions` (columns label, logit_0, ...).
 
-    Columns species, images (of that species), auc, low, high; a row for each of `species`.
+    Columns species, images (of that species), auc, low, high; a row for each of `species`, without
+    an AUC where its images are fewer than FEWEST.
     """
     rows = []
     for k, name in enumerate(species):
         positive = predictions["label"].to_numpy() == k
+        images = int(positive.sum())
         auc = delong(predictions[f"logit_{k}"].to_numpy(), positive)
-        rows.append({"species": name, "images": int(positive.sum()), **auc._asdict()})
+        shown = auc if images >= FEWEST else Auc(math.nan, math.nan, math.nan)
+        rows.append({"species": name, "images": images, **shown._asdict()})
     return pd.DataFrame(rows)
+
+
+def too_rare(tables: pd.DataFrame) -> dict[str, int]:
+    """The species whose test images were too few in some run, with the fewest they were.
+
+    tables: what `by_species` gives, of all runs.
+    """
+    rare = tables[tables["images"] < FEWEST]
+    fewest: dict[str, int] = {}
+    for name, images in zip(rare["species"], rare["images"], strict=True):
+        fewest[name] = min(int(images), fewest.get(name, FEWEST))
+    return fewest
+
+
+def leave_out(results: xr.Dataset, species: Iterable[str]) -> xr.Dataset:
+    """The results with the test AUCs of some species as not measured, and the mean over the others.
+
+    They are left out in every run, so that runs stay comparable.
+    """
+    species = list(species)
+    if not species or "test_auc_of" not in results:
+        return results
+    kept = results["test_auc_of"].where(~results["species"].isin(species))
+    return results.assign(test_auc_of=kept, test_auc=kept.mean("species"))
 
 
 def _score_interval(auc: float, positives: int, negatives: int, z: float) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from fishjax.fields import UsageError
 
 TIME = "epoch"
 """The metric that is the time itself, read at a crossing."""
-SCALES = {"plain": "", "log2": "in doublings", "logit": "in logits"}
+SCALES = {"plain": "", "log2": "in doublings", "logit": "in logits", "guess": "in guesses"}
 STATISTICS = ("level", "least", "instability")
 EXPECTATIONS = ("moves", "stays", "exceeds")
 NUMBERED = re.compile(r"#([1-9]\d*)")
@@ -48,7 +48,8 @@ class Reading:
     species left out of the average. when: the evaluation to read instead of one at an epoch; the
     metric `epoch` is then the time of it, infinite where a run never comes so far (censored), and
     any other metric is then not measured. scale: of the number read, before anything is subtracted
-    from it. minus: the same run's other reading, which is subtracted.
+    from it; `guess` is a loss over ln K, that of a guess among K species. minus: the same run's
+    other reading, which is subtracted.
 
     statistic: `least` takes the smallest where `level` takes the average; `instability` is, of a
     series with even steps from `since` to `epoch`, the root mean square of the second differences
@@ -65,7 +66,7 @@ class Reading:
     without: str | None = None
     minus: "Reading | None" = None
     when: Crossing | None = None
-    scale: Literal["plain", "log2", "logit"] = "plain"
+    scale: Literal["plain", "log2", "logit", "guess"] = "plain"
     statistic: Literal["level", "least", "instability"] = "level"
 
     def __post_init__(self) -> None:

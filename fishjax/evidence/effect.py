@@ -92,16 +92,21 @@ class Effect:
 
 
 def measure(results: xr.Dataset, requirement: Requirement, alpha: float) -> Effect:
-    """The contrast over all seeds, with its interval at 1 - alpha.
+    """The contrast over all seeds, see `assess`.
+
+    Raises UsageError where the contrast asks for what the results do not have.
+    """
+    return assess(pairs(results, requirement.contrast), requirement, alpha)
+
+
+def assess(found: Pairs, requirement: Requirement, alpha: float) -> Effect:
+    """What the differences amount to, with their interval at 1 - alpha.
 
     A diverged pair, or an infinite difference, makes it the exact sign test, which needs only
     the order of values. p is the largest over the values of the effect that have to be refused
-    for the requirement to be met. Raises UsageError where the contrast asks for what the results
-    do not have.
+    for the requirement to be met.
     """
-    contrast = requirement.contrast
-    found = pairs(results, contrast)
-    differences = found.differences
+    contrast, differences = requirement.contrast, found.differences
     method = paired.SIGN if found.ordinal else paired.SIGN_FLIP
     if found.missing:
         return Effect(contrast, found, method, alpha, math.nan, -math.inf, math.inf, 1.0)

@@ -159,12 +159,26 @@ def _subset_sums(differences: Sample) -> tuple[npt.NDArray, npt.NDArray, float]:
     values = _sample(differences)
     if np.isinf(values).any():
         raise ValueError("the sign-flip test takes finite differences; use the sign test")
-    count = 2 ** len(values) - 1 if len(values) <= ENUMERABLE else DRAWS
-    sums, sizes = np.zeros(count), np.zeros(count)
-    for value, member in zip(values, membership(len(values), count), strict=True):
+    sums, sizes = _enumerated(values) if len(values) <= ENUMERABLE else _drawn(values)
+    return sums, sizes, TIE * float(np.abs(values).sum())
+
+
+def _enumerated(values: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray]:
+    """Sum and size of every non-empty subset: each value doubles the subsets before it."""
+    sums, sizes = np.zeros(1), np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums, sums + value])
+        sizes = np.concatenate([sizes, sizes + 1])
+    return sums[1:], sizes[1:]
+
+
+def _drawn(values: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray]:
+    """Sum and size of the subsets that `membership` draws."""
+    sums, sizes = np.zeros(DRAWS), np.zeros(DRAWS)
+    for value, member in zip(values, membership(len(values), DRAWS), strict=True):
         sums += value * member
         sizes += member
-    return sums, sizes, TIE * float(np.abs(values).sum())
+    return sums, sizes
 
 
 def membership(n: int, count: int) -> Iterator[npt.NDArray]:

@@ -26,12 +26,13 @@ def read(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         if reading.statistic == "instability":
-            scalars = _scaled(_instability(results, reading, arm), reading)
+            scalars = _scaled(results, _instability(results, reading, arm), reading)
         else:
-            scalars = _scaled(_level(results, reading, arm), reading)
+            scalars = _scaled(results, _level(results, reading, arm), reading)
             if reading.since is not None:
                 before = _at_epoch(_series(results, reading, arm), reading.since)
-                scalars = scalars - _scaled(_or_chance(results, reading, arm, before), reading)
+                before = _or_chance(results, reading, arm, before)
+                scalars = scalars - _scaled(results, before, reading)
         return scalars - read(results, reading.minus, arm) if reading.minus else scalars
 
 
@@ -163,7 +164,12 @@ def _or_chance(results: xr.Dataset, reading: Reading, arm: str, level: Scalars) 
     return np.where(diverged(results, arm), score, level)
 
 
-def _scaled(values: Scalars, reading: Reading) -> Scalars:
-    if reading.scale == "log2":
-        return np.log2(values)
-    return special.logit(values) if reading.scale == "logit" else values
+def _scaled(results: xr.Dataset, values: Scalars, reading: Reading) -> Scalars:
+    match reading.scale:
+        case "log2":
+            return np.log2(values)
+        case "logit":
+            return special.logit(values)
+        case "guess":
+            return values / math.log(results.attrs["classes"])
+    return values

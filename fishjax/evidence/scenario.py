@@ -16,8 +16,9 @@ from fishjax.evidence.readings import number
 def reproduce(scenario: Scenario, results: xr.Dataset) -> dict[str, Any]:
     """The entry of summary.json: each target's bounds, its mean over seeds, and whether all hold.
 
-    A mean on its bound holds (to rounding); one over less than all seeds does not. Raises
-    UsageError where a target asks for what the results do not have.
+    A mean on its bound holds (to rounding); one over less than all seeds does not. A target that is
+    missed has the `advice` which knob to turn. Raises UsageError where a target asks for what the
+    results do not have.
     """
     measured = {target.name: _measure(target, results) for target in scenario.targets}
     return {
@@ -54,7 +55,15 @@ def _measure(target: Target, results: xr.Dataset) -> dict[str, Any]:
     values = pairs(results, target).differences
     figure = describe(values)
     complete = figure["n"] == len(values) and figure["n"] > 0
-    return {**figure, "within": complete and _within(figure["mean"], target)}
+    within = complete and _within(figure["mean"], target)
+    return {**figure, "within": within, "advice": "" if within else _advice(figure["mean"], target)}
+
+
+def _advice(mean: float | None, target: Target) -> str:
+    """Which knob the study says to turn; nothing where no number was measured."""
+    if mean is None or target.low <= mean <= target.high:
+        return ""
+    return target.below if mean < target.low else target.above
 
 
 def _within(mean: float, target: Target) -> bool:

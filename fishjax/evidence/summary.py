@@ -6,22 +6,31 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from fishjax.evidence.declared import Declaration
 from fishjax.evidence.effect import describe
 from fishjax.evidence.placebo import placebos
 from fishjax.evidence.plan import Plan, Reading
 from fishjax.evidence.readings import diverged, read
 from fishjax.evidence.scenario import reproduce
 from fishjax.evidence.verdict import judge
+from fishjax.fields import UsageError
 
 SCHEMA = 1
 
 
-def summarise(results: xr.Dataset, plan: Plan, about: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(
+    results: xr.Dataset,
+    present: Declaration,
+    about: Mapping[str, Any],
+    pinned: Declaration | None = None,
+) -> dict[str, Any]:
     """The whole of summary.json, free of NaN and infinities, in an order that never varies.
 
     about: JSON values that the results do not know, copied as they are (`study`, `data`,
     `tuning`, ...), except `overrides`, which maps an arm's name to its changes of the base run.
-    Raises UsageError where the plan asks for what the results do not have.
+    pinned: the plan as the first start declared it. Where the present one is another,
+    `plan_changed` holds what differs and the rulings by the pinned one, all other rulings are by
+    the present one. Raises UsageError where the present plan asks for what the results do not have.
     """
     copied = {key: value for key, value in about.items() if key != "overrides"}
     overrides = about["overrides"]
@@ -30,9 +39,35 @@ def summarise(results: xr.Dataset, plan: Plan, about: Mapping[str, Any]) -> dict
         **copied,
         "seeds": [int(seed) for seed in results["seed"].values],
         "arms": [_arm(results, str(arm), overrides) for arm in results["arm"].values],
+        **_rulings(results, present.plan),
+        "plan_changed": _changed(results, present, pinned or present),
+    }
+
+
+def _rulings(results: xr.Dataset, plan: Plan) -> dict[str, Any]:
+    return {
         "scenarios": [reproduce(plan.scenario, results)] if plan.scenario else [],
         "claims": judge(plan, results),
         "placebos": placebos(plan, results),
+    }
+
+
+def _changed(
+    results: xr.Dataset, present: Declaration, pinned: Declaration
+) -> dict[str, Any] | None:
+    """What differs and the rulings by the pinned plan, `error` where it cannot be judged."""
+    differs = pinned.differs(present.plan)
+    if not differs:
+        return None
+    try:
+        rulings = {**_rulings(results, pinned.plan), "error": ""}
+    except UsageError as error:
+        rulings = {"scenarios": [], "claims": [], "placebos": [], "error": str(error)}
+    return {
+        "differs": differs,
+        "pinned": dict(pinned.code),
+        "present": dict(present.code),
+        **rulings,
     }
 
 

@@ -6,10 +6,18 @@ from typing import Any
 
 from fishjax.present.wording import MINUS, MISSING, Quantity, difference, plain, quantity
 
+EXPECTED = {
+    "moves": ("moved", "did not move"),
+    "stays": ("stayed within the margin", "did not stay within the margin"),
+    "exceeds": ("exceeded the margin", "did not exceed the margin"),
+}
+"""What is said of a contrast that did as required, and of one that did not."""
 
-def title(claim: Mapping[str, Any]) -> str:
-    """`2.4 (a)`: the claim's id and its part."""
-    return f"{claim['id']} ({claim['part']})" if claim["part"] else claim["id"]
+
+def title(claim: Mapping[str, Any], version: str = "") -> str:
+    """`2.4 (a)`: the claim's id and its part, and the version of the plan that it is judged by."""
+    named = f"{claim['id']} ({claim['part']})" if claim["part"] else claim["id"]
+    return ", ".join(filter(None, (named, version)))
 
 
 def effect_kind(effect: Mapping[str, Any]) -> Quantity:
@@ -41,9 +49,20 @@ def contrast(effect: Mapping[str, Any]) -> str:
 def mechanism(claim: Mapping[str, Any]) -> str:
     """What the mechanism's statistic did, or a dash."""
     found = claim["mechanism"]
-    if not found:
-        return MISSING
-    return f"{contrast(found)} {'moved' if found['moved'] else 'did not move'}, {estimate(found)}"
+    return required(found) if found else MISSING
+
+
+def required(found: Mapping[str, Any]) -> str:
+    """`dead share: leaky − relu moved, −40.0 [−50.0, −30.0] points`."""
+    expected = EXPECTED[found.get("expects", "moves")]
+    return f"{contrast(found)} {expected[not found['moved']]}, {estimate(found)}"
+
+
+def besides(claim: Mapping[str, Any]) -> list[str]:
+    """What had to hold besides the outcome, and the premise, each with what it did."""
+    also = [f"Required besides: {required(found)}" for found in claim.get("also", ())]
+    premise = claim.get("premise")
+    return [*also, f"Premise: {required(premise)}"] if premise else also
 
 
 def finding(placebo: Mapping[str, Any]) -> str:
@@ -55,8 +74,20 @@ def finding(placebo: Mapping[str, Any]) -> str:
 
 def figure_kind(target: Mapping[str, Any]) -> Quantity:
     """The kind of number a scenario's figure is: a level, a gain, or a difference of two arms."""
-    gain = "gain since" in target["reading"]
+    gain = any(word in target["reading"] for word in (", gain since", ", minus"))
     return (difference if gain or target["control"] != 0 else quantity)(target["reading"])
+
+
+def advice(scenario: Mapping[str, Any]) -> list[str]:
+    """For each figure that is out of bounds what was measured and which knob to turn."""
+    found = scenario["measured"]
+    return [
+        f"{words(name)} is {kind.with_unit(kind.text(found[name]['mean']))}, not {bound(target)}: "
+        f"{found[name]['advice']}."
+        for name, target in scenario["target"].items()
+        for kind in (figure_kind(target),)
+        if found[name].get("advice")
+    ]
 
 
 def bound(target: Mapping[str, Any]) -> str:
@@ -71,6 +102,25 @@ def bound(target: Mapping[str, Any]) -> str:
     return unit.with_unit(text)
 
 
+def plan_change(summary: Mapping[str, Any]) -> str:
+    """What of the plan is not as the first start declared it, or nothing."""
+    changed = summary.get("plan_changed")
+    if not changed:
+        return ""
+    since = f"The plan was changed after it was pinned{_at(changed['pinned'])}"
+    failed = f" The pinned plan cannot be judged: {changed['error']}." if changed["error"] else ""
+    return f"{since}; both versions are given of {', '.join(changed['differs'])}.{failed}"
+
+
+def left_out(summary: Mapping[str, Any]) -> str:
+    """Which species no AUC is given of, or nothing."""
+    rare = summary.get("auc_without")
+    if not rare:
+        return ""
+    named = ", ".join(f"{plain(name)} ({images})" for name, images in rare.items())
+    return f"Left out of AUC, for too few test images: {named}."
+
+
 def words(name: str) -> str:
     """`gain_after_50` as `gain after 50`."""
     return plain(name).replace("_", " ")
@@ -83,6 +133,10 @@ def changes(overrides: Mapping[str, Any]) -> str:
 
 def _setting(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _at(code: Mapping[str, Any]) -> str:
+    return f" at revision {code['revision'][:8]}" if code["revision"] else ""
 
 
 def _side(side: str | list[str]) -> str:

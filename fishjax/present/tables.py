@@ -1,7 +1,7 @@
 """The tables of a study, made from its `summary.json` alone."""
 
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fishjax.fields import choose
@@ -22,7 +22,14 @@ HEADLINE = (
 
 def tables(summary: Mapping[str, Any]) -> list[Table]:
     """Every table of a study that has something to say."""
-    makers = (ablation_table, arms_table, scenario_table, claims_table, placebo_table)
+    makers = (
+        ablation_table,
+        arms_table,
+        scenario_table,
+        claims_table,
+        members_table,
+        placebo_table,
+    )
     return [table for table in (make(summary) for make in makers) if table.rows]
 
 
@@ -49,6 +56,7 @@ def ablation_table(summary: Mapping[str, Any], metrics: Iterable[str] | None = N
         "95 % interval, from the sign-flip test. Each seed redraws training subset, initialisation "
         "and order. A diverged run counts as chance."
     )
+    caption = " ".join(filter(None, (caption, phrases.left_out(summary))))
     return Table("ablation", caption, tuple(columns), tuple(rows))
 
 
@@ -88,12 +96,17 @@ def scenario_table(summary: Mapping[str, Any]) -> Table:
         f"Scenarios of {summary['study']}: the seed's figures beside the mean over n fresh seeds "
         "with its 95 % interval."
     )
+    advice = (words for scenario in summary["scenarios"] for words in phrases.advice(scenario))
+    caption = " ".join((caption, *advice))
     return Table("scenarios", caption, columns, rows)
 
 
 def claims_table(summary: Mapping[str, Any]) -> Table:
-    """A row per claim: verdict, effect, Holm p and what the mechanism did."""
-    claims = summary["claims"]
+    """A row per claim: verdict, effect, Holm p and what the mechanism did.
+
+    A claim has one for the plan as it was pinned and one for the plan as it is, where they differ.
+    """
+    claims = [*versions(summary)]
     columns = (
         Column("claim", "claim"),
         Column("text", "the seed says", prose=0.22),
@@ -107,7 +120,7 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
     )
     rows = tuple(
         (
-            phrases.title(claim),
+            phrases.title(claim, version),
             claim["text"],
             claim["verdict"],
             phrases.contrast(claim),
@@ -115,17 +128,53 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
             Number(claim["p_holm"], P_VALUE),
             claim["n"],
             Number(claim["seeds_needed"], COUNT),
-            phrases.mechanism(claim),
+            "; ".join([phrases.mechanism(claim), *phrases.besides(claim)]),
         )
-        for claim in claims
+        for version, claim in claims
     )
-    m = max((claim["m"] for claim in claims), default=1)
+    m = max((claim["m"] for _, claim in claims), default=1)
     caption = (
         f"Claims of {summary['study']}. Effect: arm minus control, paired by seed, with the "
         f"interval at 1 {MINUS} 0.05/{m}; n pairs; p of the sign-flip test (of the sign test where "
         f"a pair diverged), Holm-corrected over {m} contrasts."
     )
+    caption = " ".join(filter(None, (caption, phrases.plan_change(summary))))
     return Table("claims", caption, columns, rows)
+
+
+def members_table(summary: Mapping[str, Any]) -> Table:
+    """Every contrast of the claims that say that one of several moves."""
+    columns = (
+        Column("claim", "claim"),
+        Column("contrast", "contrast", prose=0.4),
+        Column("effect", "effect", estimate=True, units=True),
+        Column("p", "adjusted p"),
+        Column("test", "test"),
+    )
+    rows = tuple(
+        (
+            phrases.title(claim, version),
+            phrases.contrast(each),
+            _effect(each),
+            Number(each["p"], P_VALUE),
+            each["test"],
+        )
+        for version, claim in versions(summary)
+        for each in claim.get("members", ())
+    )
+    caption = (
+        "Contrasts of existential claims: arm minus control, paired by seed, with intervals that "
+        "hold together and p adjusted for their number."
+    )
+    return Table("members", caption, columns, rows)
+
+
+def versions(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every claim, and where the plan has changed once `as pinned` and once `as changed`."""
+    changed = summary.get("plan_changed")
+    if changed:
+        yield from (("as pinned", claim) for claim in changed["claims"])
+    yield from (("as changed" if changed else "", claim) for claim in summary["claims"])
 
 
 def placebo_table(summary: Mapping[str, Any]) -> Table:

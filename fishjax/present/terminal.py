@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 from fishjax.present import phrases
 from fishjax.present.strips import layers
 from fishjax.present.table import Table
-from fishjax.present.tables import ablation_table, scenario_table
+from fishjax.present.tables import ablation_table, scenario_table, versions
 from fishjax.present.wording import P_VALUE, plain
 
 NARROWEST, WIDEST = 80, 100
@@ -54,7 +54,9 @@ def render(
 def _heading(summary: Mapping[str, Any], width: int) -> list[str]:
     data, seeds = summary["data"], summary["seeds"]
     about = f"{summary['study']} on {data['spec']}, {len(seeds)} seeds, data {data['hash'][:8]}"
-    return [*_wrapped(plain(about), width), *_search(summary, width), *_tuning(summary, width)]
+    changed = _wrapped(plain(phrases.plan_change(summary)), width)
+    chosen = [*_search(summary, width), *_tuning(summary, width)]
+    return [*_wrapped(plain(about), width), *chosen, *changed]
 
 
 def _search(summary: Mapping[str, Any], width: int) -> list[str]:
@@ -81,7 +83,9 @@ def _scenarios(summary: Mapping[str, Any], width: int) -> Iterator[list[str]]:
         outcome = "reproduced" if scenario["reproduced"] else "not reproduced"
         table = scenario_table({**summary, "scenarios": [scenario]})
         title = plain(f"Scenario {scenario['id']}, {outcome}: {scenario['text']}")
-        yield [*_wrapped(title, width), *_grid(table, range(1, len(table.columns)), width)]
+        grid = _grid(table, range(1, len(table.columns)), width)
+        advice = [line for said in phrases.advice(scenario) for line in _wrapped(said, width, 2, 4)]
+        yield [*_wrapped(title, width), *grid, *advice]
 
 
 def _ablation(summary: Mapping[str, Any], width: int) -> list[str]:
@@ -96,29 +100,38 @@ def _ablation(summary: Mapping[str, Any], width: int) -> list[str]:
     lines = ["Ablation: mean over n seeds [95 % interval]"]
     for block in _blocks(table, fixed, width):
         lines += [*_grid(table, [*fixed, *block], width), ""]
-    if broken:
-        return [*lines, *_wrapped(f"Diverged, counted as chance: {', '.join(broken)}.", width)]
-    return lines[:-1]
+    diverged = f"Diverged, counted as chance: {', '.join(broken)}." if broken else ""
+    notes = filter(None, (diverged, phrases.left_out(summary)))
+    below = [line for note in notes for line in _wrapped(note, width)]
+    return [*lines, *below] if below else lines[:-1]
 
 
 def _claims(summary: Mapping[str, Any], width: int) -> list[str]:
-    claims = summary["claims"]
+    claims = list(versions(summary))
     if not claims:
         return []
+    _, present = claims[-1]
     lines = _wrapped(
         "Claims: arm minus control, paired by seed [simultaneous 95 % interval], Holm's p over "
-        f"m = {claims[0]['m']} contrasts",
+        f"m = {present['m']} contrasts",
         width,
     )
-    for claim in claims:
+    for version, claim in claims:
         needed = f"  needs {claim['seeds_needed']} seeds" if claim["seeds_needed"] else ""
         verdict = (
             f"{plain(claim['id']):<7} {claim['verdict'].upper():<15} {phrases.estimate(claim)}  "
             f"Holm p {P_VALUE.text(claim['p_holm'])}  n {claim['n']}{needed}"
         )
         moved = f"Mechanism: {phrases.mechanism(claim)}." if claim["mechanism"] else ""
-        says = f"{claim['part']}: {claim['text']}" if claim["part"] else claim["text"]
-        lines += _entry(verdict, (says, phrases.contrast(claim), moved, claim["note"]), width)
+        members = [
+            f"{phrases.contrast(each)}: {phrases.estimate(each)}, p {P_VALUE.text(each['p'])}"
+            for each in claim.get("members", ())
+        ]
+        besides = [f"{said}." for said in phrases.besides(claim)]
+        read = members or [phrases.contrast(claim)]
+        says = ": ".join(filter(None, (version, claim["part"], claim["text"])))
+        details = (says, *read, moved, *besides, claim["note"])
+        lines += _entry(verdict, details, width)
     return lines
 
 

@@ -5,6 +5,7 @@ per cent and points.
 """
 
 import math
+import re
 import unicodedata
 from dataclasses import dataclass, replace
 
@@ -23,9 +24,13 @@ UNITS = {
     "noise_scale": "images",
     "effective_rank": "directions",
     "update_cosine": "",
+    "epoch": "epochs",
     "gradient_cosine": "",
     "sharpness_ratio": "",
 }
+
+SCALED = re.compile(r" in (doublings|logits|guesses)\b")
+INSTABILITY = " instability"
 
 Interval = list[float | None] | tuple[float | None, float | None] | None
 
@@ -96,11 +101,15 @@ def bounds(interval: Interval) -> tuple[float | None, float | None]:
 def quantity(reading: str) -> Quantity:
     """The kind of number a metric is, by its name or the words in it, such as `val_accuracy`.
 
-    A `gap` is a difference. It may be a reading's label, such as `flow, layer conv1`.
+    A `gap` is a difference. It may be a reading's label, such as `flow, layer conv1`; one in
+    doublings, logits or guesses has that for its unit.
     """
     metric, comma, rest = plain(reading).partition(",")
     tokens = metric.split("_")
     label = " ".join(WORDS.get(token, token) for token in tokens) + comma + rest
+    scaled = SCALED.search(rest)
+    if scaled or INSTABILITY in rest:
+        return Quantity(label, scaled[1] if scaled else "doublings", decimals=2)
     if metric in UNITS:
         return Quantity(label, UNITS[metric], decimals=2)
     signed = tokens[-1] == "gap"

@@ -1,0 +1,96 @@
+"""Every study of the seed document, one after the other, and what they say together.
+
+    python -m experiments.all                        # each study's generated images
+    python -m experiments.all --data f4k:PATH        # and the same on photographs
+
+Each study runs by its own command in a process of its own, below the folder `--out`; running this
+again resumes. At the end one table of claims and one of scenarios are printed and written as
+Markdown, LaTeX and CSV. Two hours on two cores for one source at laptop scale.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, arg
+
+from fishjax.exits import DONE, guarded
+from fishjax.present.sources import claims_by_source, scenarios_by_source
+from fishjax.present.tables import write_table
+from fishjax.store import SUMMARY
+from fishjax.sweep import slug
+
+STUDIES = (
+    "vanishing_gradient",
+    "batchnorm_placement",
+    "stagnation",
+    "dying_relu",
+    "minority_class",
+    "capacity",
+)
+GENERATED = "reef"
+
+
+def main(
+    scale: Annotated[str, arg(help="smoke, laptop or paper")] = "laptop",
+    data: Annotated[tuple[str, ...], arg(help="sources besides the generated one")] = (),
+    seeds: Annotated[str | None, arg(help="0:8, 3 or 0,2,5; None: each study's")] = None,
+    out: Annotated[pathlib.Path, arg(help="folder of all studies")] = pathlib.Path("runs/all"),
+    engine: Annotated[str, arg(help="how it computes")] = "auto",
+    dry_run: Annotated[bool, FlagCreatePairsOff, arg(help="say what it would run")] = False,
+) -> None:
+    """Runs the studies and prints their claims and scenarios."""
+    options = ["--scale", scale, "--engine", engine]
+    options += [] if seeds is None else ["--seeds", seeds]
+    options += ["--dry-run"] * dry_run
+    sys.exit(guarded(lambda: _run((GENERATED, *data), options, out / scale, dry_run)))
+
+
+def _run(sources: Sequence[str], options: Sequence[str], out: pathlib.Path, dry_run: bool) -> int:
+    for source in sources:
+        for study in STUDIES:
+            folder = out / slug(source) / study
+            chosen = [] if source == GENERATED else ["--data", source]
+            command = ["-m", f"experiments.{study}", "--out", str(folder), *chosen, *options]
+            if code := _wait([sys.executable, *command]):
+                return code
+    if not dry_run:
+        _conclude({_name(source): out / slug(source) for source in sources}, out)
+    return DONE
+
+
+def _wait(command: Sequence[str]) -> int:
+    """Runs a study to its end; a signal to stop is passed on to it, and its exit code says so.
+
+    It is in a session of its own, so that Ctrl-C reaches it once.
+    """
+    study = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda which, _: os.kill(study.pid, which))
+    return study.wait()
+
+
+def _conclude(folders: Mapping[str, pathlib.Path], out: pathlib.Path) -> None:
+    """Writes and prints the two tables."""
+    found: dict[str, list[dict[str, Any]]] = {
+        source: [json.loads((folder / study / SUMMARY).read_bytes()) for study in STUDIES]
+        for source, folder in folders.items()
+    }
+    for table in (claims_by_source(found), scenarios_by_source(found)):
+        write_table(table, out / "tables")
+        print(table.write("md"))
+
+
+def _name(source: str) -> str:
+    """`f4k:PATH` as f4k."""
+    return source.partition(":")[0]
+
+
+if __name__ == "__main__":
+    tyro.cli(main, prog="python -m experiments.all")

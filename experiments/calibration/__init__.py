@@ -1,0 +1,1 @@
+"""Do the verdicts keep what they promise? See `__main__.py`."""

@@ -1,0 +1,101 @@
+"""All studies in two tables, claims and scenarios, with a column for each source of images."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fishjax.present import phrases
+from fishjax.present.table import Cell, Column, Number, Table
+from fishjax.present.wording import MISSING
+
+Summaries = Mapping[str, Sequence[Mapping[str, Any]]]
+"""By the name of a source the `summary.json` of each study that was run on it."""
+
+DECIDED = ("supported", "outcome only", "refuted")
+
+
+def claims_by_source(found: Summaries) -> Table:
+    """A row per claim: what each source's verdict and effect are, and whether they agree."""
+    columns = [Column("claim", "claim"), Column("text", "the seed says", prose=0.25)]
+    for source in found:
+        columns += [
+            Column(f"{source}_verdict", source),
+            Column(f"{source}_effect", f"effect on {source}", estimate=True, units=True),
+        ]
+    columns.append(Column("agreement", "the sources"))
+    rows = []
+    for entries in _matched(found, "claims", _claim_key):
+        first = next(entry for entry in entries if entry)
+        cells: list[Cell] = [phrases.title(first), first["text"]]
+        for entry in entries:
+            cells += [entry["verdict"] if entry else MISSING, _effect(entry or first, entry)]
+        rows.append((*cells, _agreement([entry["verdict"] for entry in entries if entry])))
+    caption = (
+        "Every claim of the seed document: verdict and primary contrast, arm minus control, with "
+        "its simultaneous interval."
+    )
+    return Table("claims", caption, tuple(columns), tuple(rows))
+
+
+def scenarios_by_source(found: Summaries) -> Table:
+    """A row per figure of every scenario, and whether it was met on each source."""
+    columns = [
+        *(Column("scenario", "scenario"), Column("figure", "figure")),
+        *(Column("seed_figure", "the seed's figure", prose=0.25), Column("target", "target")),
+    ]
+    for source in found:
+        columns += [
+            Column(f"{source}_measured", source, estimate=True, units=True),
+            Column(f"{source}_within", f"met on {source}"),
+        ]
+    rows = []
+    for entries in _matched(found, "scenarios", _scenario_key):
+        first = next(entry for entry in entries if entry)
+        for name, target in first["target"].items():
+            cells: list[Cell] = [first["id"], phrases.words(name)]
+            cells += [target["seed_figure"], phrases.bound(target)]
+            for entry in entries:
+                cells += _measured(entry, name, target)
+            rows.append(tuple(cells))
+    caption = "Every scenario of the seed document beside the mean over seeds with its interval."
+    return Table("scenarios", caption, tuple(columns), tuple(rows))
+
+
+def _matched(found: Summaries, kind: str, key: Any) -> Iterator[list[Mapping[str, Any] | None]]:
+    """Entries of all sources that are of one claim or scenario; None where a source has none."""
+    by_source = [
+        {key(summary, entry): entry for summary in summaries for entry in summary[kind]}
+        for summaries in found.values()
+    ]
+    for each in dict.fromkeys(name for entries in by_source for name in entries):
+        yield [entries.get(each) for entries in by_source]
+
+
+def _claim_key(summary: Mapping[str, Any], claim: Mapping[str, Any]) -> tuple:
+    return summary["study"], claim["id"], claim["part"]
+
+
+def _scenario_key(summary: Mapping[str, Any], scenario: Mapping[str, Any]) -> tuple:
+    return summary["study"], scenario["id"]
+
+
+def _effect(kind: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Number:
+    shown = phrases.effect_kind(kind)
+    return Number(entry["effect"], shown, entry["ci"]) if entry else Number(None, shown)
+
+
+def _measured(entry: Mapping[str, Any] | None, name: str, target: Mapping[str, Any]) -> list[Cell]:
+    kind = phrases.figure_kind(target)
+    if entry is None or name not in entry["measured"]:
+        return [Number(None, kind), MISSING]
+    found = entry["measured"][name]
+    return [Number(found["mean"], kind, found["ci"]), "yes" if found["within"] else "no"]
+
+
+def _agreement(verdicts: Sequence[str]) -> str:
+    """Whether the verdicts are one; what is undecided contradicts nothing."""
+    if len(verdicts) < 2:
+        return MISSING
+    if len(set(verdicts)) == 1:
+        return "agree"
+    decided = {verdict for verdict in verdicts if verdict in DECIDED}
+    return "disagree" if len(decided) > 1 else "not both decided"
