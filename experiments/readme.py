@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from experiments.benchmark.tables import readme_block
+from experiments.benchmark.tables import readme_block, speed_table
 from experiments.calibration.table import calibration_block
 from fishjax.present.parts import parts_table
 from fishjax.present.search import search_table
@@ -60,6 +60,7 @@ MAKERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "parts": _rows(parts_table),
     "benchmark": readme_block,
     "calibration": calibration_block,
+    "speeds": _rows(speed_table),
 }
 
 

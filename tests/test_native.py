@@ -332,6 +332,6 @@ def test_a_named_kernel_that_is_missing_is_refused(monkeypatch):
     nothing = native.Native({}, ("no C++ compiler here",))
     monkeypatch.setattr(native, "load", lambda: nothing)
     assert kernels.candidates() == ("canonical", "packed", "patches")
-    assert kernels.blocks() == ("composed",)
+    assert kernels.blocks() == ("closed",)
     with pytest.raises(kernels.UsageError, match="no C\\+\\+ compiler here"):
         kernels.kernels(kernels.ENGINES["native"])

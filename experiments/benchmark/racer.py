@@ -68,7 +68,7 @@ def qualify(way: Way, course: Course) -> Racer:
             if racer.call_s >= SLOW_S:
                 _gate(racer, course, FEW_STEPS)
                 return racer
-        racer.rounds = 1 if way.once and course.on_cpu else course.rounds
+        racer.rounds = course.rounds
         racer.chunks = max(1, math.ceil(course.least_s / racer.call_s))
         racer.call_s *= racer.chunks
         _gate(racer, course, GATE_STEPS)
@@ -105,12 +105,14 @@ def _started(way: Way, course: Course) -> Racer:
         "JAX_COMPILATION_CACHE_DIR": "",
         "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        **way.environment,
     }
     runs, chunk = course.job.runs, course.job.workload.chunk
     command = [*way.command(course.torch_python), "--job", str(course.file)]
     if way.few and course.on_cpu:
-        runs, chunk = 2, FEW_STEPS
-        command += ["--runs", f"0,{course.job.runs - 1}", "--chunk", str(chunk)]
+        spread = np.linspace(0, course.job.runs - 1, min(way.few, course.job.runs)).astype(int)
+        runs, chunk = len(spread), FEW_STEPS
+        command += ["--runs", ",".join(map(str, spread)), "--chunk", str(chunk)]
     compiled: list[float] = []
     while True:
         remote = Remote(command, environment)

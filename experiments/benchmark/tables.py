@@ -27,7 +27,7 @@ def speed_table(found: Found) -> Table:
     caption = (
         f"Optimisation steps of single runs per second, {found['runs']} runs, median of "
         f"{found['rounds']} interleaved rounds; paired ratio to the best PyTorch way of the "
-        "workload with its 95 % bootstrap interval. * one round of a few steps."
+        "workload with its 95 % bootstrap interval. * one round of a few steps of a few runs."
     )
     return Table("benchmark_speed", caption, tuple(columns), tuple(rows))
 
@@ -108,7 +108,11 @@ def scaling_table(found: Found) -> Table:
 
 def headlines(found: Found) -> list[str]:
     """The figures that sum the tables up, a sentence each; who was left out, and why."""
-    lines = []
+    machine = found["machine"]
+    lines = [
+        f"jax {machine['versions']['jax']} on Python {machine['python']}, {machine['cpus']} cores, "
+        f"{found['rounds']} rounds; the command took {machine['seconds'] / 60:.0f} minutes."
+    ]
     for peer, ratio in found["geomean_over_best_torch"].items():
         lines.append(
             f"{peer}: {ratio['value']:.2f} times the best PyTorch way in the geometric mean, "

@@ -1,26 +1,28 @@
 """Every way to train the workloads: its name, what it is, and which process knows it."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from experiments.benchmark.fishjax_peers import MAPPED, fishjax_engines
 
 TORCH, JAX = "torch_worker", "jax_worker"
 SHIPPED, PROBES, NAIVE = "fishjax", "fishjax-probes", "jax-vmap"
+BARE = "fishjax-bare"
 
 
 @dataclass(frozen=True)
 class Way:
-    """few: so slow on a CPU that two runs and one call of a few steps must do.
+    """few: if not 0, so slow on a CPU that as many runs and one call of a few steps must do.
 
-    once: made for other backends; on a CPU one round must do.
+    environment: what its process sees otherwise than the others'.
     """
 
     name: str
     title: str
     worker: str
-    few: bool = False
-    once: bool = False
+    few: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def command(self, torch_python: str) -> list[str]:
         """How its process is started, but for the job."""
@@ -38,12 +40,13 @@ WAYS: dict[str, Way] = {
         Way("torch-vmap", "torch.func.vmap over stacked models", TORCH),
         Way("torch-grouped", "PyTorch, runs as groups (HFTA)", TORCH),
         Way("jax-loop", "JAX, jit of a step in a loop", JAX),
-        Way("jax-scan", "JAX, scan with plain lax.conv", JAX, few=True),
-        Way(NAIVE, "jax.vmap over flax.linen.Conv in a scan", JAX, few=True),
+        Way("jax-scan", "JAX, scan with plain lax.conv", JAX, few=2),
+        Way(NAIVE, "jax.vmap over flax.linen.Conv in a scan", JAX, few=2),
         *(
-            Way(f"fishjax-{name}", f"fishjax, engine {name}", JAX, once=name in MAPPED)
+            Way(f"fishjax-{name}", f"fishjax, engine {name}", JAX, few=4 if name in MAPPED else 0)
             for name in fishjax_engines()
         ),
+        Way(BARE, "fishjax where no compiler is found", JAX, environment={"PATH": ""}),
         Way(SHIPPED, "fishjax as shipped, probes off", JAX),
         Way(PROBES, "fishjax as shipped, all probes every step", JAX),
     )

@@ -10,6 +10,7 @@ from fishjax.engine.devices import cores
 from fishjax.fields import UsageError, choose
 from fishjax.nn.lowering import Block, Geometry, Kernels, Lowering
 from fishjax.nn.lowerings.canonical import CANONICAL
+from fishjax.nn.lowerings.closed_block import closed_block
 from fishjax.nn.lowerings.grouped import GROUPED
 from fishjax.nn.lowerings.native_block import native_block
 from fishjax.nn.lowerings.native_convolution import TARGETS, computes, native_convolution
@@ -22,11 +23,11 @@ Names = Mapping[str, Any]
 
 AUTO = "auto"
 ENGINES: Mapping[str, Names] = {
-    "xla": {"block": "composed", "convolution": {"": "canonical"}},
+    "xla": {"block": "closed", "convolution": {"": "canonical"}},
     "native": {"block": "native", "convolution": {"": "onednn"}},
-    "grouped": {"block": "composed", "convolution": {"": "grouped"}},
-    "unrolled": {"block": "composed", "convolution": {"": "unrolled"}},
-    "patches": {"block": "composed", "convolution": {"": "patches"}},
+    "grouped": {"block": "closed", "convolution": {"": "grouped"}},
+    "unrolled": {"block": "closed", "convolution": {"": "unrolled"}},
+    "patches": {"block": "closed", "convolution": {"": "patches"}},
 }
 _EVERYWHERE: Mapping[str, Lowering] = {
     "canonical": CANONICAL,
@@ -77,13 +78,13 @@ def lowering(name: str) -> Lowering:
 
 def blocks() -> tuple[str, ...]:
     """The blocks that this machine has, the fastest first."""
-    return (*(("native",) if _has("block") else ()), "composed")
+    return (*(("native",) if _has("block") else ()), "closed")
 
 
 def _block(name: str) -> Block | None:
-    choose(name, ("native", "composed"), "block")
-    if name == "composed":
-        return None
+    choose(name, ("native", "closed", "composed"), "block")
+    if name != "native":
+        return closed_block if name == "closed" else None
     return native_block(_version("block"), _threads())
 
 

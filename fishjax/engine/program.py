@@ -17,10 +17,11 @@ from fishjax.engine.devices import run_mesh
 from fishjax.feed import Feed
 from fishjax.nn.lowering import Kernels, lowered_by
 from fishjax.nn.lowerings.canonical import CANONICAL
+from fishjax.nn.lowerings.closed_block import closed_block
 from fishjax.setup import Hyper, Setup
 
 RunMapping = Literal["map", "vmap"]
-XLA = Kernels(lambda geometry: CANONICAL)
+XLA = Kernels(lambda geometry: CANONICAL, closed_block)
 Piece = Callable[..., Any]
 
 

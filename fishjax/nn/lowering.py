@@ -72,7 +72,7 @@ where nothing is normed). Only out is differentiated, and only by x, scale and b
 
 
 class Kernels(NamedTuple):
-    """How a program computes: a lowering for each convolution, a block or None for XLA's own."""
+    """How a program computes: a lowering for each convolution, a block, or None: by parts."""
 
     convolution: Callable[[Geometry], Lowering]
     block: Block | None = None
