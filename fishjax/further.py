@@ -12,7 +12,7 @@ from fishjax.feed import images
 from fishjax.landscape import curvature, noise
 from fishjax.measure import activations
 from fishjax.measure.features import effective_rank, linear_probe
-from fishjax.measure.scores import scores
+from fishjax.measure.scores import Scores, scores
 from fishjax.network import CHUNK, Network, Readings, forward, in_batches, probes, refreshed
 from fishjax.nn.model import Model, Output
 from fishjax.sections import Watch
@@ -113,17 +113,28 @@ def _batch_stats(network: Network) -> Readings:
 
 def _probe(network: Network) -> Readings:
     """What a linear map of the features of all training images reads off the test images."""
-    feed, of = network.feed, functools.partial(features, network.model)
-    read = [in_batches(network, index, of) for index in (feed.train, feed.test)]
-    classes = network.setup.classes
-    guess = scores(
-        linear_probe(read[0], feed.labels[feed.train], classes, read[1]), feed.labels[feed.test]
-    )
+    guess = _guessed(network, network.feed.train)
     return {
         "probe_balanced_accuracy": guess.balanced_accuracy,
         "probe_auc": guess.auc,
         "probe_auc_of": guess.auc_of,
     }
+
+
+def _held_out_probe(network: Network) -> Readings:
+    """The same of the features of all validation images, which the network was not trained on and
+    which are as many of each species as in the source, whatever `data.imbalance`.
+    """
+    return {"held_out_probe_auc_of": _guessed(network, network.feed.val).auc_of}
+
+
+def _guessed(network: Network, index: jax.Array) -> Scores:
+    """Scores on the test images of a linear probe fitted to the features of the images `index`."""
+    feed, of = network.feed, functools.partial(features, network.model)
+    read = [in_batches(network, some, of) for some in (index, feed.test)]
+    classes = network.setup.classes
+    guess = linear_probe(read[0], feed.labels[index], classes, read[1])
+    return scores(guess, feed.labels[feed.test])
 
 
 def _recomputed(network: Network) -> Readings:
@@ -150,7 +161,8 @@ MEASURES: dict[str, Callable[[Network], Readings]] = {
     "batch_stats": _batch_stats,
     "curvature": curvature,
     "probe": _probe,
+    "held_out_probe": _held_out_probe,
     "recomputed": _recomputed,
 }
-SPECIES = ("probe_auc_of",)
+SPECIES = ("probe_auc_of", "held_out_probe_auc_of")
 """The measures that are `[species]` and not `[hidden layer]`."""

@@ -31,7 +31,9 @@ class Options:
     """Run a study and print its verdicts; the same command again resumes it."""
 
     scale: Annotated[str, arg(help="smoke, laptop or paper")] = "laptop"
-    data: Annotated[str, arg(help="reef[:KNOBS], folder:PATH, f4k:PATH or tfds:NAME")] = "reef"
+    data: Annotated[
+        str | None, arg(help="reef[:KNOBS], folder:PATH, f4k:PATH or tfds:NAME; None: the study's")
+    ] = None
     seeds: Annotated[str | None, arg(help="0:8, 3 or 0,2,5; None: the scale's")] = None
     out: Annotated[pathlib.Path | None, arg(help="None: runs/STUDY/SCALE-DATA-SET")] = None
     set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE ...", help="change the base run")] = ()
@@ -100,13 +102,13 @@ def _run_stages(job: Job, runner: Runner, tick: Tick) -> bool:
 
 
 def _request(study: Study, options: Options) -> Request:
-    settings = parse_settings(options.set)
+    settings, data = parse_settings(options.set), options.data or study.data
     changed = "".join(f"-{key}={value}" for key, value in sorted(settings.items()))
-    name = slug(f"{'fit-' * options.fit}{options.scale}-{options.data}{changed}")
+    name = slug(f"{'fit-' * options.fit}{options.scale}-{data}{changed}")
     default = pathlib.Path("runs") / study.name / name
     return Request(
         scale=options.scale,
-        data=options.data,
+        data=data,
         out=options.out or default,
         seeds=None if options.seeds is None else parse_seeds(options.seeds),
         settings=settings,

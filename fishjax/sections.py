@@ -252,6 +252,7 @@ class Watch:
             "batch_stats",
             "curvature",
             "probe",
+            "held_out_probe",
             "flow",
             "gradient_cosine",
             "overshoot",

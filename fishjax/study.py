@@ -67,8 +67,9 @@ class Line(NamedTuple):
 class Study:
     """A question, what is compared to answer it, and what would count as which answer.
 
-    lines: pairs (arm, the arm it is compared with) whose final networks' loss barrier becomes the
-    metric `barrier` of the first, at most one to an arm.
+    data: the source where a request names none. lines: pairs (arm, the arm it is compared with)
+    whose final networks' loss barrier becomes the metric `barrier` of the first, at most one to an
+    arm.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Study:
     plan: Plan
     scales: Mapping[str, Scale]
     search: Search | None = None
+    data: str = "reef"
     lines: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:

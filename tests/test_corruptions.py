@@ -102,6 +102,28 @@ def test_imbalance_by_step_and_of_one_species():
     np.testing.assert_array_equal(view(REEF, third, 0).train.example, expected)
 
 
+def test_a_species_that_runs_out_beside_a_rare_one_leaves_its_places_to_the_others():
+    scarce = np.flatnonzero((REEF.labels == 5) & ~REEF.fixed_test)[3:]
+    kept = np.setdiff1d(np.arange(len(REEF.labels)), scarce)
+    arrays = {
+        name: getattr(REEF, name)[kept] for name in ("images", "labels", "groups", "fixed_test")
+    }
+    few = dataclasses.replace(REEF, **arrays, factors={})
+    rare = asked(imbalance="species", imbalance_species="#3", imbalance_ratio=50.0, train_size=390)
+    count = np.bincount(few.labels[view(few, rare, 0).train.example])
+    assert (count[5], count[2], sum(count)) == (2, 1, 390)
+
+
+def test_a_rare_species_that_would_fill_up_the_subset_is_refused():
+    rare = asked(imbalance="species", imbalance_species="#3", imbalance_ratio=50.0, train_size=520)
+    with pytest.raises(DataError, match=r"Pontodax marellae would not be rare") as refusal:
+        view(REEF, rare, 0)
+    would = int(re.search(r"train_size=(\d+) would", str(refusal.value))[1])
+    assert counted(view(REEF, dataclasses.replace(rare, train_size=would), 0).train.example)[2] == 2
+    with pytest.raises(DataError, match="would not be rare"):
+        view(REEF, dataclasses.replace(rare, train_size=would + 1), 0)
+
+
 @pytest.mark.parametrize("kind", ["exponential", "step"])
 def test_imbalance_is_nested_and_leaves_validation_and_test(kind):
     for seed in SEEDS:

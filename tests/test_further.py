@@ -136,20 +136,23 @@ def test_without_batch_norm_there_is_nothing_to_recompute():
     assert float(got["recomputed_test_accuracy"]) == pytest.approx(expected)
 
 
-def test_the_probe_of_each_species_is_scikit_learns_one_against_the_rest():
-    net = network(("probe",), model__dense=())
-    got = further(net)
+@pytest.mark.parametrize(
+    ("name", "split"), [("probe_auc_of", "train"), ("held_out_probe_auc_of", "val")]
+)
+def test_the_probe_of_each_species_is_scikit_learns_one_against_the_rest(name, split):
+    net = network((name.removesuffix("_auc_of"),), model__dense=())
+    got, fitted = further(net), getattr(net.feed, split)
     x, others = (
         np.asarray(
             features(net.model, net.model.apply(net.variables, p, net.hyper, train=False)), float
         )
-        for p in (pixels_of(net, net.feed.train), pixels_of(net, net.feed.test))
+        for p in (pixels_of(net, fitted), pixels_of(net, net.feed.test))
     )
-    labels, truth = (np.asarray(net.feed.labels[i]) for i in (net.feed.train, net.feed.test))
+    labels, truth = (np.asarray(net.feed.labels[i]) for i in (fitted, net.feed.test))
     ridge = RidgeClassifier(alpha=1.0, class_weight="balanced")
     scores = make_pipeline(StandardScaler(), ridge).fit(x, labels).decision_function(others)
     expected = [roc_auc_score(truth == k, scores[:, k]) for k in range(3)]
-    np.testing.assert_allclose(got["probe_auc_of"], expected, atol=1e-6)
+    np.testing.assert_allclose(got[name], expected, atol=1e-6)
 
 
 def test_features_are_the_last_hidden_layers():

@@ -197,7 +197,10 @@ def test_the_fit_of_flipped_labels_is_a_count_and_nothing_where_none_is_flipped(
     assert as_given != as_clean
     assert float(got["flipped_as_given_share"]) == pytest.approx(as_given)
     assert float(got["flipped_as_clean_share"]) == pytest.approx(as_clean)
+    others = (guess == given)[~flipped].mean()
+    assert float(got["unflipped_as_given_share"]) == pytest.approx(others)
     none = fit_of_flipped(jnp.asarray(logits), jnp.asarray(clean), jnp.asarray(clean))
+    assert float(none.pop("unflipped_as_given_share")) == pytest.approx((guess == clean).mean())
     assert all(np.isnan(share) for share in none.values())
 
 
@@ -206,8 +209,14 @@ def test_flipped_labels_are_read_only_where_the_feed_knows_of_them(run):
     assert read(model, hyper, feed, variables)[2] == {}
     clean = feed.labels.at[feed.train[:3]].set((feed.labels[feed.train[:3]] + 1) % 3)
     flipped = read(model, hyper, feed._replace(clean=clean), variables)[2]
-    assert set(flipped) == {"flipped_as_given_share", "flipped_as_clean_share"}
-    assert {round(3 * float(share), 4) for share in flipped.values()} <= {0.0, 1.0, 2.0, 3.0}
+    shares = {f"flipped_as_{told}_share" for told in ("given", "clean")}
+    assert set(flipped) == {*shares, "unflipped_as_given_share"}
+    assert {round(3 * float(share), 4) for share in map(flipped.get, shares)} <= {
+        0.0,
+        1.0,
+        2.0,
+        3.0,
+    }
 
 
 def test_auc_is_not_binned():

@@ -78,6 +78,8 @@ BASE = 0.1 + np.arange(SEEDS) / 100
         (Reading("dead_share", layer="conv2"), BASE + 0.003 + 0.0001),
         (Reading("test_auc_of", species="ray"), BASE + 0.003 + 0.0002),
         (Reading("test_auc_of"), BASE + 0.003 + 0.0001),
+        (Reading("test_auc_of", statistic="least"), BASE + 0.003),
+        (Reading("test_auc_of", without="#1", statistic="least"), BASE + 0.003 + 0.0001),
         (Reading("blocked_gradient", share=0.5, epoch=0), BASE + 0.0002),
         (Reading("revival"), BASE),
     ],

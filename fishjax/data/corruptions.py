@@ -50,7 +50,8 @@ class View(NamedTuple):
 def view(dataset: Dataset, data: Data, seed: int) -> View:
     """What a run of `seed` is shown: `splits.split`, corrupted as `data` says.
 
-    - imbalance: the subset has exactly the frequencies of `frequencies`, by rounding as dealt.
+    - imbalance: the subset has exactly the frequencies of `frequencies`, by rounding as dealt; of
+      one species made rare, as nearly as the others' images go round.
     - leakage: that share of the test images, `round(share * test)`, spread over the species as
       the training images are, takes the place of training images of its own species.
     - duplicates: the last `round(share * train)` training images are left out; each place is
@@ -64,7 +65,10 @@ def view(dataset: Dataset, data: Data, seed: int) -> View:
     Raises DataError, with a value that would do, for what the source cannot provide, and
     UsageError for an unknown species.
     """
-    drawn = split(dataset, data.train_size, data.val_size, seed, frequencies(dataset, data))
+    wanted, rare = frequencies(dataset, data), data.imbalance == "species"
+    drawn = split(dataset, data.train_size, data.val_size, seed, wanted, exact=not rare)
+    if wanted is not None and rare:
+        _refuse_too_many(dataset, wanted, _rare(dataset, data), drawn.train, seed)
     train = _repeated(dataset, data, drawn.train, _leaked(dataset, data, drawn, seed))
     common = Look(
         twins=data.twins / 2,
@@ -105,10 +109,27 @@ def frequencies(dataset: Dataset, data: Data) -> np.ndarray | None:
         return data.imbalance_ratio ** (-np.arange(count) / (count - 1))
     if data.imbalance == "step":
         return np.where(np.arange(count) < (count + 1) // 2, 1.0, 1 / data.imbalance_ratio)
-    rare = dataset.species.index(numbered(data.imbalance_species, dataset.species, "species"))
     there = np.bincount(dataset.labels[~dataset.fixed_test], minlength=count).astype(float)
-    there[rare] /= data.imbalance_ratio
+    there[_rare(dataset, data)] /= data.imbalance_ratio
     return there
+
+
+def _refuse_too_many(
+    dataset: Dataset, wanted: np.ndarray, rare: int, train: np.ndarray, seed: int
+) -> None:
+    """Refuses a subset that the rare species fills up, since every other one ran out."""
+    count, share = np.sum(dataset.labels[train] == rare), wanted[rare] / wanted.sum()
+    if (beyond := count - max(np.ceil(share * len(train)), 1)) > 0:
+        raise DataError(
+            f"data.train_size={len(train)} is more than the other species have at seed {seed}, so "
+            f"that {dataset.species[rare]} would not be rare; "
+            f"--set data.train_size={len(train) - int(beyond)} would do there"
+        )
+
+
+def _rare(dataset: Dataset, data: Data) -> int:
+    """The species that imbalance=species makes rare."""
+    return dataset.species.index(numbered(data.imbalance_species, dataset.species, "species"))
 
 
 def flipped(dataset: Dataset, data: Data, train: np.ndarray, seed: int) -> np.ndarray:

@@ -25,6 +25,8 @@ def split(
     val_size: int,
     seed: int,
     wanted: np.ndarray | None = None,
+    *,
+    exact: bool = True,
 ) -> Split:
     """Draws `seed`'s split: a pure function of labels, groups, fixed test, sizes and seed.
 
@@ -34,7 +36,9 @@ def split(
       species' frequencies. It does not depend on `train_size`.
     - train `[train_size]`: one image of each species, then by the species' frequencies, so that
       every prefix is stratified, and balanced where the species are. Frequencies `wanted`
-      `[species]`, in any unit, take the place of the source's own.
+      `[species]`, in any unit, take the place of the source's own; where they are `exact`, a
+      size that would not meet them is refused, else a species that runs out leaves its places to
+      the others, as it does at the source's own frequencies.
 
     All sizes are the same for every seed. No group stands in two of the three: test and val take
     whole groups in the order drawn, and where the last holds more than is still wanted, its surplus
@@ -64,10 +68,11 @@ def split(
         raise _too_large("train_size", train_size, len(rest), room.train_size(val_size), seed)
     rest = rest[np.lexsort((order[rest], dataset.labels[rest]))]
     there = np.bincount(dataset.labels[rest], minlength=len(pool))
-    if wanted is None:
-        train = rest[stratified(there, frequency)[:train_size]]
-    else:
+    if wanted is not None and exact:
         train = rest[_as_wanted(there, wanted, train_size, dataset, seed)]
+    else:
+        dealt = stratified(there, frequency if wanted is None else wanted)
+        train = rest[dealt[:train_size]]
     parts = train, np.sort(val), np.sort(np.concatenate([own, test]))
     return Split(*(part.astype(np.int32) for part in parts))
 

@@ -11,7 +11,7 @@ from fishjax.fields import UsageError
 TIME = "epoch"
 """The metric that is the time itself, read at a crossing."""
 SCALES = {"plain": "", "log2": "in doublings", "logit": "in logits", "guess": "in guesses"}
-STATISTICS = ("level", "instability")
+STATISTICS = ("level", "least", "instability")
 EXPECTATIONS = ("moves", "stays", "exceeds")
 NUMBERED = re.compile(r"#([1-9]\d*)")
 
@@ -51,10 +51,10 @@ class Reading:
     from it; `guess` is a loss over ln K, that of a guess among K species. minus: the same run's
     other reading, which is subtracted.
 
-    statistic: `instability` is, of a series with even steps from `since` to `epoch`, the root mean
-    square of the second differences of its log2, over sqrt 6: the standard deviation, in
-    doublings, of white noise about a locally linear course (Gasser, Sroka and Jennen-Steinmetz
-    1986, Biometrika 73:625).
+    statistic: `least` takes the smallest where `level` takes the average; `instability` is, of a
+    series with even steps from `since` to `epoch`, the root mean square of the second differences
+    of its log2, over sqrt 6: the standard deviation, in doublings, of white noise about a locally
+    linear course (Gasser, Sroka and Jennen-Steinmetz 1986, Biometrika 73:625).
     """
 
     metric: str
@@ -67,7 +67,7 @@ class Reading:
     minus: "Reading | None" = None
     when: Crossing | None = None
     scale: Literal["plain", "log2", "logit", "guess"] = "plain"
-    statistic: Literal["level", "instability"] = "level"
+    statistic: Literal["level", "least", "instability"] = "level"
 
     def __post_init__(self) -> None:
         if self.since is not None and self.epoch is not None and self.since >= self.epoch:
@@ -90,7 +90,8 @@ class Reading:
     @property
     def label(self) -> str:
         """The reading in words, for tables."""
-        since = "gain since epoch" if self.statistic == "level" else "instability from epoch"
+        unstable = self.statistic == "instability"
+        since = "instability from epoch" if unstable else "gain since epoch"
         details = (
             ("at epoch", self.epoch),
             (since, self.since),
@@ -104,7 +105,8 @@ class Reading:
             self.metric,
             *(f"{word} {_text(value)}" for word, value in details if value is not None),
         ]
-        words += ["instability"] * (self.statistic == "instability" and self.since is None)
+        words += ["instability"] * (unstable and self.since is None)
+        words += ["least"] * (self.statistic == "least")
         words += [SCALES[self.scale]] * (self.scale != "plain")
         words += [f"minus {self.minus.label}"] if self.minus else []
         return ", ".join(words)

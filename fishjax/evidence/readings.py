@@ -91,7 +91,9 @@ def _crossing(results: xr.Dataset, crossing: Crossing, arm: str) -> Scalars:
 
 
 def _series(results: xr.Dataset, reading: Reading, arm: str) -> xr.DataArray:
-    """The metric of one arm, `[seed, epoch]` or `[seed]`, averaged over what is left open."""
+    """The metric of one arm, `[seed, epoch]` or `[seed]`; of what is left open the average or the
+    least.
+    """
     if reading.metric not in results:
         known = (str(name) for name in results.data_vars)
         raise UsageError(f"unknown metric {reading.metric!r}{nearest(reading.metric, known)}")
@@ -106,7 +108,8 @@ def _series(results: xr.Dataset, reading: Reading, arm: str) -> xr.DataArray:
         raise UsageError(
             f"a reading cannot choose along {min(map(str, other))} of {reading.metric}"
         )
-    return values.mean([dim for dim in AVERAGED if dim in values.dims])
+    left_open = [dim for dim in AVERAGED if dim in values.dims]
+    return values.min(left_open) if reading.statistic == "least" else values.mean(left_open)
 
 
 def _at_epoch(values: xr.DataArray, epoch: float | None) -> Scalars:

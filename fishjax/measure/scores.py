@@ -43,19 +43,25 @@ def scores(logits: jax.Array, labels: jax.Array) -> Scores:
 
 
 def fit_of_flipped(logits: jax.Array, given: jax.Array, clean: jax.Array) -> dict[str, jax.Array]:
-    """Of the examples whose label was flipped, the shares predicted as given and as clean.
+    """Of the examples whose label was flipped, the shares predicted as given and as clean, and of
+    the others the share predicted as given.
 
     logits `[example, class]`; given and clean labels `[example]`. flipped_as_given_share is what
-    was memorised of the noise (Arpit et al. 2017). NaN where no label was flipped.
+    was memorised of the noise (Arpit et al. 2017), unflipped_as_given_share the clean fit at which
+    it was. NaN where there is no such example.
     """
     guess, flipped = jnp.argmax(logits, axis=1), given != clean
-    count = jnp.sum(flipped)
 
-    def share(label: jax.Array) -> jax.Array:
-        hits = jnp.sum(flipped & (guess == label)) / jnp.maximum(count, 1)
+    def share(of: jax.Array, label: jax.Array) -> jax.Array:
+        count = jnp.sum(of)
+        hits = jnp.sum(of & (guess == label)) / jnp.maximum(count, 1)
         return jnp.where(count > 0, hits, jnp.nan)
 
-    return {"flipped_as_given_share": share(given), "flipped_as_clean_share": share(clean)}
+    return {
+        "flipped_as_given_share": share(flipped, given),
+        "flipped_as_clean_share": share(flipped, clean),
+        "unflipped_as_given_share": share(~flipped, given),
+    }
 
 
 def binary_auc(score: jax.Array, positive: jax.Array) -> jax.Array:
