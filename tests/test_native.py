@@ -15,9 +15,9 @@ import pytest
 from fishjax.engine import kernels, native
 from fishjax.engine.program import XLA
 from fishjax.nn.conv import conv2d
-from fishjax.nn.lowering import Block, Kernels, Lowering, lowered_by
+from fishjax.nn.lowering import Block, Geometry, Kernels, Lowering, lowered_by
 from fishjax.nn.lowerings.native_block import composed, native_block
-from fishjax.nn.lowerings.onednn import TARGETS, onednn
+from fishjax.nn.lowerings.native_convolution import TARGETS, computes, native_convolution
 from tests.runs import tiny
 from tests.test_train import assert_close, assert_equal, of_run, run_pack
 
@@ -35,8 +35,8 @@ def block(threads: int = 1) -> Block:
     return native_block(native.load().loaded["block"], threads)
 
 
-def convolutions(threads: int) -> Lowering:
-    return onednn(native.load().loaded["onednn"], threads)
+def convolutions(threads: int, library: str = "onednn") -> Lowering:
+    return native_convolution(library, native.load().loaded[library], threads)
 
 
 def draw(seed: int, *shapes: tuple[int, ...]) -> list[jax.Array]:
@@ -89,6 +89,44 @@ def test_onednn_second_derivatives_and_mapped_runs_equal_xlas():
     expected = all_runs()
     with lowered_by(Kernels(lambda geometry: convolutions(1))):
         close(all_runs(), expected, 1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_winograds_and_both_its_gradients_equal_xlas(padding, threads):
+    need("winograd")
+    sizes = [(8, 8), (7, 10), (3, 13)]
+    for size, channels in itertools.product(sizes, [(16, 16), (48, 32), (32, 80)]):
+        x, w = draw(5, (9, *size, channels[0]), (3, 3, *channels))
+
+        def convolved(x, w):
+            return conv2d(x, w, 1, padding)
+
+        (g,) = draw(6, jax.eval_shape(convolved, x, w).shape)
+        expected = value_and_pulls(convolved, g, x, w)
+        with lowered_by(Kernels(lambda geometry: convolutions(threads, "winograd"))):
+            close(value_and_pulls(convolved, g, x, w), expected, 3e-6)
+
+
+def test_winograds_results_do_not_depend_on_threads_and_take_uneven_pads():
+    need("winograd")
+    geometry = Geometry((5, 6, 9, 32), (3, 3, 32, 16), 1, ((2, 0), (0, 1)))
+    x, w, g = draw(7, geometry.images, geometry.kernel, geometry.output)
+    one, three = (convolutions(threads, "winograd") for threads in (1, 3))
+    pairs = ((x, w), (g, w), (x, g))
+    for ours, theirs, exact, at in zip(one, three, convolutions(1), pairs, strict=True):
+        np.testing.assert_array_equal(ours(*at, geometry), theirs(*at, geometry))
+        close(ours(*at, geometry), exact(*at, geometry), 3e-6)
+
+
+def test_winograd_rounds_a_large_convolution_to_a_few_millionths():
+    need("winograd")
+    geometry = Geometry((64, 8, 8, 128), (3, 3, 128, 128), 1, ((1, 1), (1, 1)))
+    x, w, g = draw(8, geometry.images, geometry.kernel, geometry.output)
+    for ours, exact, at in zip(
+        convolutions(1, "winograd"), convolutions(1), ((x, w), (g, w), (x, g)), strict=True
+    ):
+        close(ours(*at, geometry), exact(*at, geometry), 4e-6)
 
 
 def through_block(x, scale, bias, slope, norm, pool, threads):
@@ -179,12 +217,44 @@ def test_the_blocks_second_derivatives_are_the_composed_ones():
     ],
 )
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_absurd_calls_are_errors_and_no_crash(which, images, kernel, output, changes):
-    need("onednn")
+@pytest.mark.parametrize("library", TARGETS)
+def test_absurd_calls_are_errors_and_no_crash(library, which, images, kernel, output, changes):
+    need(library)
+    if library == "winograd":
+        images, kernel, output = (
+            (*images[:3], 16 * images[3]),
+            (*kernel[:2], 16 * kernel[2], 16 * kernel[3]),
+            (*output[:3], 16 * output[3]),
+        )
+    assert_refused(library, which, images, kernel, output, changes)
+
+
+@pytest.mark.parametrize(
+    ("images", "kernel", "stride", "pads"),
+    [
+        ((1, 4, 4, 3), (3, 3, 3, 16), 1, 1),
+        ((1, 4, 4, 16), (3, 3, 16, 24), 1, 1),
+        ((1, 4, 4, 16), (5, 5, 16, 16), 1, 2),
+        ((1, 4, 4, 16), (3, 3, 16, 16), 2, 1),
+        ((1, 4, 4, 16), (3, 3, 16, 16), 1, 3),
+        ((1, 4, 4, 4112), (3, 3, 4112, 16), 1, 1),
+    ],
+)
+def test_what_winograd_cannot_compute_is_no_candidate_and_an_error(images, kernel, stride, pads):
+    need("winograd")
+    geometry = Geometry(images, kernel, stride, ((pads, pads), (pads, pads)))
+    assert not computes("winograd", geometry)
+    assert "winograd" not in kernels.computable(geometry)
+    changes = {"stride": stride, "top": pads, "left": pads}
+    for which in range(3):
+        assert_refused("winograd", which, images, kernel, geometry.output, changes)
+
+
+def assert_refused(library, which, images, kernel, output, changes):
     inputs = [(images, kernel), (output, kernel), (images, output)][which]
     result = jax.ShapeDtypeStruct([output, images, kernel][which], jnp.float32)
-    version = native.load().loaded["onednn"]
-    call = jax.ffi.ffi_call(f"{TARGETS[which]}_{version}", result)
+    version = native.load().loaded[library]
+    call = jax.ffi.ffi_call(f"{TARGETS[library][which]}_{version}", result)
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"oneDNN|agree"):
         jax.block_until_ready(
             call(

@@ -12,7 +12,7 @@ from fishjax.nn.lowering import Block, Geometry, Kernels, Lowering
 from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.nn.lowerings.grouped import GROUPED
 from fishjax.nn.lowerings.native_block import native_block
-from fishjax.nn.lowerings.onednn import onednn
+from fishjax.nn.lowerings.native_convolution import TARGETS, computes, native_convolution
 from fishjax.nn.lowerings.packed import packed
 from fishjax.nn.lowerings.patches import PATCHES
 from fishjax.nn.lowerings.unrolled import unrolled
@@ -41,9 +41,13 @@ def candidates() -> tuple[str, ...]:
     """The convolutions worth trying on this backend; the first is taken where none is measured."""
     if jax.default_backend() != "cpu":
         return ("grouped", "unrolled", "patches")
-    if _has("onednn"):
-        return ("onednn", "canonical")
-    return ("canonical", "packed", "patches")
+    tried = ("onednn", "canonical") if _has("onednn") else ("canonical", "packed", "patches")
+    return (*tried, *(("winograd",) if _has("winograd") else ()))
+
+
+def computable(geometry: Geometry) -> tuple[str, ...]:
+    """Those of the candidates that can compute a convolution of this geometry."""
+    return tuple(name for name in candidates() if name not in TARGETS or computes(name, geometry))
 
 
 def kernels(names: Names) -> Kernels:
@@ -65,8 +69,8 @@ def described(names: Names) -> str:
 
 def lowering(name: str) -> Lowering:
     """The convolution of this name. Raises UsageError where this machine does not have it."""
-    if name == "onednn":
-        return onednn(_version("onednn"), _threads())
+    if name in TARGETS:
+        return native_convolution(name, _version(name), _threads())
     choose(name, _EVERYWHERE, "convolution")
     return _EVERYWHERE[name]
 

@@ -36,7 +36,7 @@ def measured(runs: Iterable[tuple[Setup, Hyper]], mapping: RunMapping, width: in
     if len(tried) > 1:
         shapes = {shape for setup, hyper in runs for shape in geometries(setup, hyper)}
         for shape in sorted(shapes, key=str):
-            chosen[str(shape)] = _remembered(shape, tried, mapping, width)
+            chosen[str(shape)] = _remembered(shape, kernels.computable(shape), mapping, width)
     return {"block": kernels.blocks()[0], "convolution": chosen}
 
 

@@ -18,7 +18,7 @@ import jax
 
 from fishjax.engine.devices import processor
 from fishjax.engine.folders import cache_folder, private
-from fishjax.nn.lowerings import native_block, onednn
+from fishjax.nn.lowerings import native_block, native_convolution
 
 _COMPILERS = ("c++", "g++", "clang++")
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared")
@@ -27,32 +27,34 @@ _PATIENCE_S = 300
 
 @dataclass(frozen=True)
 class Library:
-    """A C++ source of the package. targets: its handlers; header: what it needs beside XLA's, whose
-    `version` macros tell which it is; links: what it is linked with.
+    """A C++ source of the package. targets: its handlers; includes: files that lie beside it;
+    header: what it needs beside XLA's, whose `version` macros tell which it is; links: what it is
+    linked with.
     """
 
     name: str
     targets: tuple[str, ...]
+    includes: tuple[str, ...] = ()
     header: str = ""
     version: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
 
     @property
-    def source(self) -> bytes:
-        """Its text."""
-        return (
-            importlib.resources.files("fishjax.engine") / f"sources/{self.name}.cc"
-        ).read_bytes()
+    def files(self) -> dict[str, bytes]:
+        """The texts by name, its own first."""
+        folder = importlib.resources.files("fishjax.engine") / "sources"
+        return {name: (folder / name).read_bytes() for name in (f"{self.name}.cc", *self.includes)}
 
 
 LIBRARIES = (
     Library("block", native_block.TARGETS),
+    Library("winograd", native_convolution.TARGETS["winograd"], ("tiles.h",)),
     Library(
         "onednn",
-        onednn.TARGETS,
-        "dnnl_version.h",
-        ("DNNL_VERSION_MAJOR", "DNNL_VERSION_MINOR", "DNNL_VERSION_PATCH"),
-        ("-ldnnl",),
+        native_convolution.TARGETS["onednn"],
+        header="dnnl_version.h",
+        version=("DNNL_VERSION_MAJOR", "DNNL_VERSION_MINOR", "DNNL_VERSION_PATCH"),
+        links=("-ldnnl",),
     ),
 )
 
@@ -104,7 +106,8 @@ def _built(library: Library) -> tuple[pathlib.Path, float]:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(dir=folder) as work:
         source, made = pathlib.Path(work, f"{library.name}.cc"), pathlib.Path(work, "made.so")
-        source.write_bytes(library.source)
+        for name, text in library.files.items():
+            pathlib.Path(work, name).write_bytes(text)
         _run([*command, str(source), "-o", str(made), *library.links], library)
         with made.open("r+b") as file:
             file.write(hashlib.sha256(file.read()).digest())
@@ -125,7 +128,7 @@ def _compiler() -> str:
 def _key(library: Library, command: list[str]) -> str:
     """Of everything that the compiled library depends on."""
     parts = [
-        library.source,
+        *library.files.values(),
         " ".join(command).encode(),
         _run([command[0], "--version"], library),
         _version(library, command[0]).encode(),
