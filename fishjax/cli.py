@@ -4,12 +4,13 @@ import json
 import pathlib
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import arg
 
-from fishjax.exits import AGAIN, DONE, guarded
+from fishjax.exits import DONE, SIGNALS, Stop, guarded
 from fishjax.fields import UsageError
 from fishjax.present.tables import tables
 from fishjax.store import SUMMARY, SweepFolder
@@ -58,15 +59,16 @@ def lr_find(
     """The rates that a range test suggests: a net trained while its rate rises, seed by seed."""
     from fishjax.lrfind import find  # it needs JAX, and the other verbs do not
 
-    try:
-        print(find(data, set, seeds, low, high, out))
-    except KeyboardInterrupt:
-        print("\nstopped; nothing was written", file=sys.stderr)
-        return AGAIN
+    print(find(data, set, seeds, low, high, out))
     return DONE
 
 
-def main() -> None:
-    """Parses a verb, runs it and exits."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parses a verb, runs it and exits.
+
+    With `arguments` it is part of another program, to which signals are left.
+    """
+    Stop(SIGNALS if arguments is None else ()).at_once()
     verbs = {"status": status, "table": table, "lr-find": lr_find}
-    sys.exit(guarded(lambda: tyro.extras.subcommand_cli_from_dict(verbs, prog="fishjax")))
+    parse = tyro.extras.subcommand_cli_from_dict
+    sys.exit(guarded(lambda: parse(verbs, prog="fishjax", args=arguments)))

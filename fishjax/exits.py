@@ -1,16 +1,76 @@
-"""How a command ends: its exit code, and one clear line where it could not go on."""
+"""How a command ends: its exit code, one clear line, and the signals that stop it."""
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import NoReturn
 
 from fishjax.fields import UsageError
 
 DONE, USAGE, AGAIN = 0, 2, 75
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_KEPT = "stopped; what is finished is kept: run the same command again"
+_SHOW_CURSOR = "\x1b[?25h"
+
+
+class Stopped(BaseException):
+    """The command was asked to stop, and has come to a point where it can."""
+
+
+class Stop:
+    """What a signal does to a command: it ends it at once, or at the next `heed`, or not at all.
+
+    No exception ever leaves a signal's handler. It would surface in whatever code is running, which
+    may swallow it (a finaliser, a callback), and CPython ends a `python -m` by SIGINT where a
+    KeyboardInterrupt has crossed an `exec` of text, as of every dataclass and named tuple, although
+    it was caught. To end at once is no worse than to be killed, which a study survives at any
+    moment. A signal that was ignored from the start, as SIGINT behind a script's `&`, stays so.
+
+    signals: those that are listened to; none in a command that another program calls.
+    """
+
+    def __init__(self, signals: Iterable[int] = ()) -> None:
+        self._signals = [each for each in signals if signal.getsignal(each) != signal.SIG_IGN]
+        self._wished = False
+
+    def at_once(self) -> None:
+        """From here on a signal ends the process: nothing is under way that could be finished."""
+        self._answer(lambda number, frame: leave())
+
+    def in_time(self) -> None:
+        """From here on the first signal is a wish that `heed` meets, and the second ends it all."""
+        self._answer(self._wish)
+
+    def never(self) -> None:
+        """From here on signals are ignored: everything is written."""
+        self._answer(signal.SIG_IGN)
+
+    def heed(self) -> None:
+        """Raises Stopped where a signal has come."""
+        if self._wished:
+            raise Stopped
+
+    def _answer(self, handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+        for each in self._signals:
+            signal.signal(each, handler)
+
+    def _wish(self, number: int, frame: FrameType | None) -> None:
+        self._wished = True
+        self.at_once()
+        _tell("stopping after this step; once more stops at once")
+
+
+def leave() -> NoReturn:
+    """Ends the process with 75, without a wait for whatever its threads still compile."""
+    _tell(f"{_SHOW_CURSOR if os.isatty(2) else ''}{_KEPT}")
+    os._exit(AGAIN)
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """The command's own code; 2 for a request that cannot be met; 75 for an interrupt.
+    """The command's own code; 2 for a request that cannot be met. Leaves where it was stopped.
 
     A reader that closes its end of the pipe has what it wanted.
     """
@@ -22,6 +82,11 @@ def guarded(command: Callable[[], int]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except KeyboardInterrupt:
-        print("\nstopped; finished cells are kept: run the same command again", file=sys.stderr)
-        return AGAIN
+    except Stopped:
+        leave()
+
+
+def _tell(line: str) -> None:
+    """Writes past the buffers of stderr: a handler may run in the midst of a write to them."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"\n{line}\n".encode())

@@ -35,6 +35,7 @@ ROWS = [
     {"workplace", "trained", "watching"},
     {"lines"},
     {"session", "fitting", "lrfind"},
+    {"job"},
     {"command", "cli", "__init__"},
 ]
 RIGHT_WING = {

@@ -12,8 +12,11 @@ import numpy as np
 import pytest
 
 from experiments.benchmark import (
+    findings,
     fishjax_peers,
+    heat,
     jax_peers,
+    peaks,
     racer,
     reference,
     statistics,
@@ -217,7 +220,7 @@ def test_rounds_go_there_and_back():
 @pytest.fixture(scope="module")
 def found() -> dict:
     """The whole benchmark by its processes, with few peers."""
-    chosen = ["torch-processes", "jax-vmap", "fishjax", "fishjax-probes"]
+    chosen = ["torch-processes", "jax-vmap", "fishjax"]
     return benchmark(["smoke"], chosen, RUNS, 1, sys.executable, scale=False)
 
 
@@ -225,7 +228,7 @@ def test_the_object_has_its_keys_and_says_who_ran(found):
     assert set(found) == KEYS
     assert all(set(row) == ROW_KEYS for row in found["rows"])
     peers = {row["peer"] for row in found["rows"]}
-    assert {"jax-vmap", "fishjax", "fishjax-probes"} <= peers
+    assert {"jax-vmap", "fishjax"} <= peers
     json.dumps(found, allow_nan=False)
     row = next(row for row in found["rows"] if row["peer"] == "fishjax")
     assert 0 < row["of_peak"] <= 1
@@ -234,15 +237,15 @@ def test_the_object_has_its_keys_and_says_who_ran(found):
     assert row["gate_steps"] == GATE_STEPS
     slow = next(row for row in found["rows"] if row["peer"] == "jax-vmap")
     assert (slow["runs"], slow["rounds"], slow["gate_steps"]) == (2, 1, 3)
-    assert set(found["geomean_over_naive_vmap"]) == {"fishjax", "fishjax-probes"}
-    assert found["probe_overhead"]["value"] > 0
+    assert set(found["geomean_over_naive_vmap"]) == {"fishjax"}
+    assert found["probe_overhead"] is None
 
 
 def test_the_peers_beside_torch_are_compared_with_its_best(found):
     pytest.importorskip("torch", reason="the extra bench brings PyTorch")
     torch = [row for row in found["rows"] if row["peer"].startswith("torch")]
     assert [row["ratio_to_best_torch"]["value"] for row in torch] == [1.0]
-    assert set(found["geomean_over_best_torch"]) == {"fishjax", "fishjax-probes"}
+    assert set(found["geomean_over_best_torch"]) == {"fishjax"}
     assert found["machine"]["torch"]["threads"] >= 1
 
 
@@ -253,23 +256,82 @@ def test_the_tables_say_it_in_words(found):
     assert tables.readme_block(found).startswith("| way |")
 
 
-def test_a_python_without_torch_is_left_out_with_its_reason(tmp_path):
-    nowhere = str(tmp_path / "python")
-    found = benchmark(["smoke"], ["torch-eager", "jax-loop"], RUNS, 1, nowhere, scale=False)
-    reasons = [each["reason"] for each in found["left_out"]]
-    assert len(reasons) == 2
-    assert all("does not start" in reason for reason in reasons)
-    (row,) = found["rows"]
-    assert row["ratio_to_best_torch"] is None
-    assert "Left out: torch-eager" in tables.report(found)
+def rated(workload_: str, peer: str, rates: list[float], over_torch: float | None = None) -> dict:
+    ratio = over_torch and {"value": over_torch, "interval": None}
+    speed = {"rates": rates, "run_steps_per_s": rates[0], "ratio_to_best_torch": ratio}
+    return {"workload": workload_, "peer": peer, **speed}
 
 
-def test_a_peer_whose_losses_are_wrong_is_not_timed(tmp_path, job):
-    wrong = Job(job.workload, {**job.arrays, "rates": job["rates"] * 1.05})
-    wrong.save(tmp_path / "job.npz")
-    course = Course(job, tmp_path, {"backend": "cpu"}, sys.executable, 1, 0.01)
-    with pytest.raises(racer.GateError, match="off the float64 reference"):
-        racer.qualify(ways.WAYS["jax-loop"], course)
+def test_what_rows_say_together_is_of_peers_timed_on_every_workload():
+    rows = [
+        rated("T", "jax-vmap", [2.0]),
+        rated("T", "fishjax", [8.0, 6.0, 4.0], 3.0),
+        rated("T", "fishjax-probes", [4.0, 2.0, 4.0], 1.5),
+        rated("T", "fishjax-xla", [1.0], 9.0),
+        rated("S", "jax-vmap", [1.0]),
+        rated("S", "fishjax", [9.0, 9.0, 9.0], 12.0),
+        rated("S", "fishjax-probes", [1.0, 1.0, 1.0], None),
+    ]
+    assert findings.over_best_torch(rows) == {"fishjax": {"value": 6.0, "least": 3.0}}
+    assert findings.over_naive_vmap(rows) == {
+        "fishjax": {"value": pytest.approx(6.0), "least": 4.0},
+        "fishjax-probes": {"value": pytest.approx(2**0.5), "least": 1.0},
+    }
+    cost = findings.probe_overhead(rows)
+    assert {name: each["value"] for name, each in cost["workloads"].items()} == {"T": 2.0, "S": 9.0}
+    assert cost["value"] == pytest.approx(18**0.5)
+    assert findings.probe_overhead(rows[:2]) is None
+
+
+@pytest.fixture
+def course(job, tmp_path) -> Course:
+    """One whose PyTorch lives in a Python that is not there."""
+    return Course(job, tmp_path, {"backend": "cpu"}, str(tmp_path / "python"), 1, 0.01)
+
+
+def test_a_python_that_does_not_start_is_left_out_with_its_reason(course, found, monkeypatch):
+    rows, left_out, about = heat.run(course, ["torch-eager"], print)
+    assert (rows, about) == ([], {})
+    assert [each["peer"] for each in left_out] == ["torch-eager"]
+    assert not left_out[0]["failed_gate"]
+    monkeypatch.setattr(sys, "executable", course.torch_python)
+    _, alone, unreached = peaks.measure(course)
+    assert alone == {}
+    assert set(unreached) == {"torch peaks", "jax peaks", "fishjax peaks"}
+    assert all("does not start" in said for said in [left_out[0]["reason"], *unreached.values()])
+    shown = {**found["rows"][-1], "ratio_to_best_torch": None}
+    text = tables.report({**found, "rows": [shown], "left_out": left_out})
+    assert "Left out: torch-eager" in text
+
+
+class Answering:
+    """A peer's process that is `apart` from the reference, relative to it, after its first step."""
+
+    def __init__(self, expected: np.ndarray, apart: float) -> None:
+        self.losses = expected * np.where(np.arange(GATE_STEPS) == 0, 1.0, 1.0 + apart)
+        self.closed = False
+
+    def ask(self, do: str, **about) -> dict:
+        return {"seconds": 0.01} if do == "run" else {"losses": self.losses.tolist()}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("way", ["jax-loop", "jax-vmap"])
+def test_a_peer_whose_losses_are_wrong_is_not_timed(way, course, monkeypatch):
+    def started(way, course):
+        return racer.Racer(way, remote, {}, RUNS, 1, 2.0, 1.0)
+
+    monkeypatch.setattr(racer, "_started", started)
+    remote = Answering(course.expected, 0.5 * GATE_RTOL)
+    assert racer.qualify(ways.WAYS[way], course).gate_error == pytest.approx(0.5 * GATE_RTOL)
+    assert not remote.closed
+    for wrong in (2 * GATE_RTOL, np.nan):
+        remote = Answering(course.expected, wrong)
+        with pytest.raises(racer.GateError, match="off the float64 reference"):
+            racer.qualify(ways.WAYS[way], course)
+        assert remote.closed
 
 
 def test_a_process_that_ends_says_what_it_said_last():

@@ -27,7 +27,7 @@ devices.prepare()
 import jax, numpy as np
 from fishjax.engine.program import PIECES, Program
 from tests.runs import make_feed, make_slots, tiny
-setup, hyper = tiny(model__depth=1)
+setup, hyper = tiny(model__depth=1, model__dense=())
 shared, slots = make_slots([hyper] * 8, list(range(8)), make_feed(setup))
 slots = devices.spread(slots, 8)
 shared = devices.replicate(shared, 8)

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fishjax.config import Config
+from fishjax.engine import native
 from fishjax.evidence.plan import Claim, Contrast, Plan, Reading
 from fishjax.settings import override
 from fishjax.study import Scale, Study
@@ -57,9 +58,11 @@ UNDEFINED = {"revival", "flipped_as_given_share", "flipped_as_clean_share"}
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, quick_programs):
     folder = tmp_path_factory.mktemp("everything") / "out"
-    assert run_study(STUDY, "--scale", "smoke", "--data", DATA, "--out", str(folder)) == 0
+    engine = "native" if {"block", "onednn"} <= set(native.load().loaded) else "xla"
+    options = ("--scale", "smoke", "--data", DATA, "--engine", engine, "--out", str(folder))
+    assert run_study(STUDY, *options) == 0
     return folder
 
 

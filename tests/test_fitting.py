@@ -13,8 +13,8 @@ from fishjax.results import collect
 from fishjax.study import Knob, Search
 from fishjax.sweep import Arm, Tuned
 from tests.commands import run_study
-from tests.test_study import DATA
-from tests.test_study import STUDY as PLAIN
+from tests.tiny_study import DATA
+from tests.tiny_study import STUDY as PLAIN
 
 TARGETS = (
     Target("accuracy", "any", Reading("test_accuracy"), "plain"),

@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from tests.commands import derived
+from tests.commands import derived, run_study
 from tests.conftest import CACHE
+from tests.tiny_study import DATA, STUDY
 
 ROOT = pathlib.Path(__file__).parent.parent
 SCRIPTS = [*sorted(ROOT.glob("launch/*")), ROOT / ".ci" / "run"]
@@ -63,12 +64,31 @@ def test_slurm_refuses_to_run_outside_an_array():
     assert "sbatch" in done.stderr
 
 
-def test_two_local_shards_and_a_slurm_task_end_with_the_same_table(tmp_path):
-    options = ["dying_relu", "--scale", "smoke", "--seeds", "0", "--data", "reef:train=128,test=32"]
-    done = launch("launch/local.sh", "2", *options, "--out", str(tmp_path / "local"))
+def test_two_local_shards_end_with_the_table_of_one_process(tmp_path):
+    tiny = tmp_path / "python"
+    tiny.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} -m tests.tiny_study "$@"\n')
+    tiny.chmod(0o755)
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    environment = {"PYTHON": str(tiny), "JAX_NUM_CPU_DEVICES": "2"}
+    options = ["tiny", "--data", DATA, "--out", str(together)]
+    done = launch("launch/local.sh", "2", *options, **environment)
     assert done.returncode == 0, done.stderr
-    assert "S3" in done.stdout
-    task = {"SLURM_ARRAY_TASK_ID": "3", "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_ARRAY_TASK_MIN": "3"}
-    done = launch("launch/slurm.sbatch", *options, "--out", str(tmp_path / "slurm"), **task)
+    assert "S0" in done.stdout
+    assert run_study(STUDY, "--data", DATA, "--out", str(alone)) == 0
+    assert derived(together) == derived(alone)
+
+
+def test_a_slurm_task_runs_its_share_until_it_fails_or_all_is_done(tmp_path):
+    """A stand-in for Python, which keeps what it is asked, and for sleep."""
+    said = tmp_path / "said"
+    fakes = {"python": f'echo "$@" >>{said}; [ $(wc -l <{said}) -ge 3 ] || exit 75', "sleep": ""}
+    for name, text in fakes.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    task = {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_MIN": "3"}
+    asked = ["dying_relu", "--out", "runs"]
+    done = launch("launch/slurm.sbatch", *asked, PYTHON="python", PATH=path, **task)
     assert done.returncode == 0, done.stderr
-    assert derived(tmp_path / "local") == derived(tmp_path / "slurm")
+    line = "-m experiments.dying_relu --out runs --shard 2/4\n"
+    assert said.read_text() == 3 * line

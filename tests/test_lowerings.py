@@ -17,6 +17,7 @@ from fishjax.nn.lowerings.grouped import GROUPED
 from fishjax.nn.lowerings.packed import packed, pixels_at_once
 from fishjax.nn.lowerings.patches import PATCHES
 from fishjax.nn.lowerings.unrolled import unrolled
+from tests.runs import quickly
 
 LOWERINGS = {
     "canonical": CANONICAL,
@@ -33,14 +34,6 @@ CASES = list(
 )
 RUNS = 3
 MAPPED = {"both": (0, 0), "images": (0, None), "kernels": (None, 0)}
-quickly = functools.partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
-"""`jax.jit` of hundreds of small convolutions whose speed does not matter."""
 
 
 def reference(x, w, stride=1, padding="SAME"):

@@ -18,7 +18,7 @@ from fishjax.settings import override
 from fishjax.sweep import Arm, cells
 from tests.commands import derived, run_study
 from tests.runs import TINY, make_feed, make_slots, tiny
-from tests.test_study import DATA, STUDY
+from tests.tiny_study import DATA, STUDY
 
 CALM = dataclasses.replace(STUDY, name="calm")
 

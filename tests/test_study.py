@@ -2,9 +2,13 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,37 +16,19 @@ import pytest
 
 import fishjax
 from fishjax import workplace
-from fishjax.config import Config
 from fishjax.data.source import open_source
 from fishjax.engine.program import Program
-from fishjax.evidence.plan import Claim, Contrast, Placebo, Plan, Reading, Scenario, Target
+from fishjax.evidence.plan import Claim, Contrast, Plan, Reading, Scenario, Target
 from fishjax.fields import UsageError
 from fishjax.results import collect
 from fishjax.settings import override
 from fishjax.study import Scale, Study
-from fishjax.sweep import Arm, Tuned, Tuning, parse_seeds, parse_shard
+from fishjax.sweep import Arm, Tuning, parse_seeds, parse_shard
 from tests.commands import derived, run_study
-from tests.runs import TINY
+from tests.conftest import CACHE
+from tests.tiny_study import ACCURACY, DATA, STUDY
 
 ROOT = pathlib.Path(__file__).parent.parent
-DATA = "reef:classes=3,train=96,test=24"
-ACCURACY = Reading("test_accuracy")
-GAIN = Reading("test_accuracy", since=2)
-STUDY = Study(
-    name="tiny",
-    base=override(Config(), {**TINY, "data.image_size": 16}),
-    arms=(
-        Arm("plain", {"hyper.lr": Tuned("plain")}),
-        Arm("wild", {"hyper.lr": 1e30}),
-        Arm("other", {"hyper.lr": Tuned("plain", times=2.0), "optim.order": 1}),
-    ),
-    plan=Plan(
-        Scenario("S0", "it learns", (Target("gain", "a gain", GAIN, "plain", low=-1.0),)),
-        (Claim("0.1", "order", "directional", Contrast(ACCURACY, "other", "plain", 1, 0.02)),),
-        (Placebo("wild", "diverges", Contrast(ACCURACY, "wild", "plain", 1, 0.9)),),
-    ),
-    scales={"laptop": Scale((0, 1), Tuning(("plain",), (0.01, 0.05), (1000,)))},
-)
 
 
 def run(*options: str) -> int:
@@ -129,6 +115,31 @@ def test_a_damaged_cell_is_computed_again(finished):
     assert run("--out", str(finished)) == 0
     assert derived(finished) == before
     assert file.read_bytes() == content
+
+
+def stopped(folder: pathlib.Path, *moment: str) -> tuple[int, int]:
+    """The exit code of a start to which a signal comes at that moment, and the cells there are."""
+    command = [sys.executable, "-m", "tests.interrupted", *moment]
+    env = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(CACHE), "JAX_NUM_CPU_DEVICES": "2"}
+    options = ["--data", DATA, "--out", str(folder)]
+    done = subprocess.run(
+        [*command, *options],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        timeout=300,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    return done.returncode, len(list(folder.rglob("DONE.json")))
+
+
+def test_a_study_that_is_stopped_again_and_again_ends_in_the_same_tables(finished, tmp_path):
+    folder = tmp_path / "out"
+    assert stopped(folder, "SIGKILL", "commit", "2") == (-signal.SIGKILL, 1)
+    assert stopped(folder, "SIGINT", "commit", "1") == (75, 2)
+    assert stopped(folder, "SIGTERM", "log", "3") == (75, 2)
+    assert run("--out", str(folder)) == 0
+    assert derived(folder) == derived(finished)
 
 
 def test_shards_end_in_the_same_tables(finished, tmp_path):

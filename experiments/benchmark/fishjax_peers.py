@@ -165,7 +165,7 @@ def weights(job: Job) -> dict[str, dict[str, np.ndarray]]:
     return found
 
 
-def layers(job: Job, passes: int = 8) -> list[dict]:
+def layers(job: Job, least_s: float, passes: int = 8) -> list[dict]:
     """Each convolution alone with its gradients in a scan, as shipped: seconds and GFLOP/s.
 
     Seconds are of one run, while as many run as there are devices.
@@ -183,7 +183,7 @@ def layers(job: Job, passes: int = 8) -> list[dict]:
         def again(compiled: Any = compiled, args: tuple = args) -> None:
             jax.block_until_ready(compiled(shared, slots, *args))
 
-        seconds = seconds_of(again) / (width * passes)
+        seconds = seconds_of(again, least_s) / (width * passes)
         flops = (3 if i else 2) * batch * layer.forward_flops
         rows.append({"layer": layer.name, "seconds": seconds, "gflops": flops / seconds / 1e9})
     return rows

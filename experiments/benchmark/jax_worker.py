@@ -30,7 +30,7 @@ def main() -> None:
     serve(peers, devices.describe, {"peaks": _peaks, "layers": fishjax_peers.layers})
 
 
-def _peaks(job: Job) -> dict:
+def _peaks(job: Job, least_s: float) -> dict:
     """GFLOP/s of JAX's and NumPy's products, see `worker.products`."""
     dot = jax.jit(jnp.matmul)
 
@@ -41,7 +41,7 @@ def _peaks(job: Job) -> dict:
     def by_numpy(a: np.ndarray, b: np.ndarray) -> Callable[[], Any]:
         return lambda: a @ b
 
-    return products(job, {"jax": by_jax, "numpy": by_numpy}, {"jax": by_jax})
+    return products(job, {"jax": by_jax, "numpy": by_numpy}, {"jax": by_jax}, least_s)
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ PEERS: dict[str, Callable[[Job], Peer]] = {
 }
 
 
-def layers(job: Job) -> list[dict]:
+def layers(job: Job, least_s: float) -> list[dict]:
     """Each convolution alone with its gradients, channels last: seconds and GFLOP/s."""
     rows, batch = [], job.workload.batch
     for i, layer in enumerate(job.workload.layers):
@@ -157,13 +157,13 @@ def layers(job: Job) -> list[dict]:
             torch.autograd.grad(conv(x), wanted, g)
             wait()
 
-        seconds = seconds_of(pass_)
+        seconds = seconds_of(pass_, least_s)
         flops = (3 if i else 2) * batch * layer.forward_flops
         rows.append({"layer": layer.name, "seconds": seconds, "gflops": flops / seconds / 1e9})
     return rows
 
 
-def peaks(job: Job) -> dict:
+def peaks(job: Job, least_s: float) -> dict:
     """GFLOP/s of PyTorch's products, see `worker.products`."""
 
     def multiply(a: np.ndarray, b: np.ndarray) -> Callable[[], Any]:
@@ -175,7 +175,7 @@ def peaks(job: Job) -> dict:
 
         return product
 
-    return products(job, {"torch": multiply}, {"torch": multiply})
+    return products(job, {"torch": multiply}, {"torch": multiply}, least_s)
 
 
 def threads() -> int:

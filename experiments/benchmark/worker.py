@@ -35,6 +35,8 @@ class Peer(Protocol):
 
 
 Make = Callable[[Job], Peer]
+Task = Callable[[Job, float], Any]
+"""A further question about a job, answered by timings of at least so many seconds each."""
 Multiply = Callable[[np.ndarray, np.ndarray], Callable[[], Any]]
 """From two factors, what multiplies them and waits for the product."""
 
@@ -42,11 +44,11 @@ Multiply = Callable[[np.ndarray, np.ndarray], Callable[[], Any]]
 def serve(
     peers: Mapping[str, Make],
     about: Callable[[], dict],
-    tasks: Mapping[str, Callable[[Job], Any]],
+    tasks: Mapping[str, Task],
 ) -> None:
     """Makes the peer named on the command line and answers until it is told to quit.
 
-    What others print goes to stderr: stdout is the parent's. tasks: further questions, by name.
+    What others print goes to stderr: stdout is the parent's. tasks: by name.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -71,7 +73,7 @@ def serve(
         _answer(answers, _done(ask, peer, job, tasks))
 
 
-def seconds_of(work: Callable[[], Any], least_s: float = 0.3) -> float:
+def seconds_of(work: Callable[[], Any], least_s: float) -> float:
     """The shortest of three timings, each of as many calls of `work` as `least_s` holds."""
     work()
     start = time.perf_counter()
@@ -86,8 +88,10 @@ def seconds_of(work: Callable[[], Any], least_s: float = 0.3) -> float:
     return shortest
 
 
-def products(job: Job, plain: Mapping[str, Multiply], batched: Mapping[str, Multiply]) -> dict:
-    """GFLOP/s of matrix products by the libraries named.
+def products(
+    job: Job, plain: Mapping[str, Multiply], batched: Mapping[str, Multiply], least_s: float
+) -> dict:
+    """GFLOP/s of matrix products by the libraries named, see `seconds_of`.
 
     plain: square ones. batched: four at once, in the sizes of the layers' patches and kernels.
     """
@@ -96,7 +100,7 @@ def products(job: Job, plain: Mapping[str, Multiply], batched: Mapping[str, Mult
     for n in (1024, 2048):
         a, b = rng.random((2, n, n), np.float32)
         for name, multiply in plain.items():
-            found["plain"][f"{name} {n}"] = 2 * n**3 / seconds_of(multiply(a, b)) / 1e9
+            found["plain"][f"{name} {n}"] = 2 * n**3 / seconds_of(multiply(a, b), least_s) / 1e9
     for layer in job.workload.layers:
         rows, reach, wide = (
             layer.side**2 * job.workload.batch,
@@ -105,7 +109,8 @@ def products(job: Job, plain: Mapping[str, Multiply], batched: Mapping[str, Mult
         )
         a, b = rng.random((4, rows, reach), np.float32), rng.random((4, reach, wide), np.float32)
         for name, multiply in batched.items():
-            gflops = 2 * 4 * rows * reach * wide / seconds_of(multiply(a, b)) / 1e9
+            seconds = seconds_of(multiply(a, b), least_s)
+            gflops = 2 * 4 * rows * reach * wide / seconds / 1e9
             found["batched"][f"{name} 4x{rows}x{reach}x{wide}"] = gflops
     return found
 
@@ -124,7 +129,7 @@ def peak_rss_mb() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 1024)
 
 
-def _done(ask: Mapping[str, Any], peer: Any, job: Job, tasks: Mapping[str, Any]) -> dict:
+def _done(ask: Mapping[str, Any], peer: Any, job: Job, tasks: Mapping[str, Task]) -> dict:
     if ask["do"] == "losses":
         found = peer.losses(ask["runs"], ask["steps"])
         return {"losses": [[float(x) for x in run] for run in found]}
@@ -134,7 +139,7 @@ def _done(ask: Mapping[str, Any], peer: Any, job: Job, tasks: Mapping[str, Any])
         return {"seconds": time.perf_counter() - start}
     if ask["do"] == "memory":
         return {"peak_rss_mb": getattr(peer, "peak_rss_mb", peak_rss_mb)()}
-    return {ask["do"]: tasks[ask["do"]](job)}
+    return {ask["do"]: tasks[ask["do"]](job, ask["least_s"])}
 
 
 def _answer(answers: Any, found: dict) -> None:

@@ -1,0 +1,136 @@
+"""A study, or the search for its knobs, as a command line asks for it, and one start of that."""
+
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from tyro.conf import FlagCreatePairsOff, arg
+
+from fishjax.engine import devices
+from fishjax.engine.kernels import AUTO, ENGINES
+from fishjax.engine.runner import Runner, Tick
+from fishjax.exits import AGAIN, DONE, Stop
+from fishjax.fitting import Fitting
+from fishjax.present.progress import bar
+from fishjax.session import Session
+from fishjax.settings import parse_settings
+from fishjax.study import Request, Study
+from fishjax.sweep import parse_seeds, parse_shard, slug
+from fishjax.workplace import Stage
+
+Job = Session | Fitting
+
+
+@dataclass(frozen=True)
+class Options:
+    """Run a study and print its verdicts; the same command again resumes it."""
+
+    scale: Annotated[str, arg(help="smoke, laptop or paper")] = "laptop"
+    data: Annotated[str, arg(help="reef[:KNOBS], folder:PATH, f4k:PATH or tfds:NAME")] = "reef"
+    seeds: Annotated[str | None, arg(help="0:8, 3 or 0,2,5; None: the scale's")] = None
+    out: Annotated[pathlib.Path | None, arg(help="None: runs/STUDY/SCALE-DATA-SET")] = None
+    set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE ...", help="change the base run")] = ()
+    shard: Annotated[str, arg(help="i/n: this process's share of the packs")] = "0/1"
+    engine: Annotated[str, arg(help=", ".join((AUTO, *ENGINES)))] = AUTO
+    dry_run: Annotated[bool, FlagCreatePairsOff, arg(help="say what it would run")] = False
+    json: Annotated[bool, FlagCreatePairsOff, arg(help="print summary.json instead")] = False
+    fit: Annotated[bool, FlagCreatePairsOff, arg(help="search the scenario's knobs instead")] = (
+        False
+    )
+
+
+def run(study: Study, arguments: Sequence[str] | None, stop: Stop, start: float) -> int:
+    """Parses the command line, runs the study and prints what came of it; returns the exit code.
+
+    start: on the monotonic clock, what its seconds count from. Raises UsageError for a request that
+    cannot be met, Stopped where a signal came while it trained.
+    """
+    options = tyro.cli(Options, prog=f"python -m experiments.{study.name}", args=arguments)
+    devices.prepare()
+    request = _request(study, options)
+    job = Fitting(study, request) if options.fit else Session(study, request)
+    console = Console(stderr=True)
+    console.print(_announcement(job), soft_wrap=True, highlight=False)
+    if options.dry_run:
+        return DONE
+    job.pin()
+    for line in job.place.computing:
+        console.print(line, soft_wrap=True, highlight=False)
+    runner = job.place.runner(job.stages())
+    found = None
+    stop.in_time()
+    try:
+        with bar(_steps_left(job), console) as tick:
+            if _run_stages(job, runner, _heeding(tick, stop)):
+                found = job.conclude()
+    finally:
+        job.place.spent(runner.usage, time.monotonic() - start)
+    if found is None:
+        console.print("This shard is done, others are not: run the same command again.")
+        return AGAIN
+    found = job.place.sign(found, job.file)
+    stop.never()
+    print(json.dumps(found) if options.json else job.render(found))
+    return DONE
+
+
+def _heeding(tick: Tick, stop: Stop) -> Tick:
+    """What tells `tick`, then stops where a signal asked for it."""
+
+    def both(steps: int) -> None:
+        tick(steps)
+        stop.heed()
+
+    return both
+
+
+def _run_stages(job: Job, runner: Runner, tick: Tick) -> bool:
+    """Runs this process's share, stage after stage; False where one waits for other shards.
+
+    The stages are asked for anew, since the second depends on what came of the first.
+    """
+    return all(
+        job.place.run(job.stages()[position], runner, tick) for position in range(len(job.stages()))
+    )
+
+
+def _request(study: Study, options: Options) -> Request:
+    settings = parse_settings(options.set)
+    changed = "".join(f"-{key}={value}" for key, value in sorted(settings.items()))
+    name = slug(f"{'fit-' * options.fit}{options.scale}-{options.data}{changed}")
+    default = pathlib.Path("runs") / study.name / name
+    return Request(
+        scale=options.scale,
+        data=options.data,
+        out=options.out or default,
+        seeds=None if options.seeds is None else parse_seeds(options.seeds),
+        settings=settings,
+        shard=parse_shard(options.shard),
+        engine=options.engine,
+    )
+
+
+def _announcement(job: Job) -> str:
+    """What is about to run, in two lines, before anything is compiled."""
+    place = job.place
+    costs = ", ".join(
+        f"{_steps_missing(job, stage)} run-steps of {stage.name}" for stage in job.stages()
+    )
+    return (
+        f"{place.study.name} at scale {place.request.scale} on {place.dataset.spec}: "
+        f"{job.extent()}, {len(place.dataset.species)} species\n"
+        f"to run: {costs}, into {place.sweep.path}"
+    )
+
+
+def _steps_missing(job: Job, stage: Stage) -> int:
+    return sum(pack.run_steps for pack in job.place.missing(stage))
+
+
+def _steps_left(job: Job) -> int:
+    return sum(_steps_missing(job, stage) for stage in job.stages())
