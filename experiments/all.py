@@ -9,7 +9,6 @@ Markdown, LaTeX and CSV. Two hours on two cores for one source at laptop scale.
 """
 
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, arg
 
-from fishjax.exits import DONE, guarded
+from fishjax.exits import DONE, SIGNALS, Stop, guarded
 from fishjax.present.sources import claims_by_source, scenarios_by_source
 from fishjax.present.tables import write_table
 from fishjax.store import SUMMARY
@@ -49,37 +48,45 @@ def main(
     options = ["--scale", scale, "--engine", engine]
     options += [] if seeds is None else ["--seeds", seeds]
     options += ["--dry-run"] * dry_run
-    sys.exit(guarded(lambda: _run((GENERATED, *data), options, out / scale, dry_run)))
+    stop = Stop(SIGNALS)
+    stop.at_once()
+    sources = (GENERATED, *data)
+
+    def command() -> int:
+        for source in sources:
+            for study in STUDIES:
+                if code := _wait(_command(study, source, out / scale, options), stop):
+                    return code
+        if not dry_run:
+            _conclude({source: out / scale / slug(source) for source in sources}, out / scale)
+        return DONE
+
+    sys.exit(guarded(command))
 
 
-def _run(sources: Sequence[str], options: Sequence[str], out: pathlib.Path, dry_run: bool) -> int:
-    for source in sources:
-        for study in STUDIES:
-            folder = out / slug(source) / study
-            chosen = [] if source == GENERATED else ["--data", source]
-            command = ["-m", f"experiments.{study}", "--out", str(folder), *chosen, *options]
-            if code := _wait([sys.executable, *command]):
-                return code
-    if not dry_run:
-        _conclude({_name(source): out / slug(source) for source in sources}, out)
-    return DONE
+def _command(study: str, source: str, out: pathlib.Path, options: Sequence[str]) -> list[str]:
+    chosen = [] if source == GENERATED else ["--data", source]
+    folder = str(out / slug(source) / study)
+    return [sys.executable, "-m", f"experiments.{study}", "--out", folder, *chosen, *options]
 
 
-def _wait(command: Sequence[str]) -> int:
+def _wait(command: Sequence[str], stop: Stop) -> int:
     """Runs a study to its end; a signal to stop is passed on to it, and its exit code says so.
 
     It is in a session of its own, so that Ctrl-C reaches it once.
     """
     study = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda which, _: os.kill(study.pid, which))
-    return study.wait()
+    for number in SIGNALS:
+        signal.signal(number, lambda which, frame: study.send_signal(which))
+    code = study.wait()
+    stop.at_once()
+    return code
 
 
 def _conclude(folders: Mapping[str, pathlib.Path], out: pathlib.Path) -> None:
     """Writes and prints the two tables."""
     found: dict[str, list[dict[str, Any]]] = {
-        source: [json.loads((folder / study / SUMMARY).read_bytes()) for study in STUDIES]
+        _name(source): [json.loads((folder / study / SUMMARY).read_bytes()) for study in STUDIES]
         for source, folder in folders.items()
     }
     for table in (claims_by_source(found), scenarios_by_source(found)):
@@ -88,8 +95,8 @@ def _conclude(folders: Mapping[str, pathlib.Path], out: pathlib.Path) -> None:
 
 
 def _name(source: str) -> str:
-    """`f4k:PATH` as f4k."""
-    return source.partition(":")[0]
+    """`f4k:PATH` by the last part of its path."""
+    return f"{source.partition(':')[0]} {pathlib.Path(source).name}" if ":" in source else source
 
 
 if __name__ == "__main__":

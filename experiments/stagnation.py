@@ -276,6 +276,7 @@ STUDY = Study(
             settings={
                 "watch.every": 50,
                 "watch.also_every": 50,
+                "data.train_size": FEW,
                 "data.val_size": 32,
             },
         ),

@@ -1,0 +1,68 @@
+"""Two tables over all studies, a column for each source of images."""
+
+import copy
+import json
+
+import pytest
+
+from experiments.readme import RESULTS
+from fishjax.present.sources import claims_by_source, scenarios_by_source
+
+
+@pytest.fixture(scope="module")
+def found():
+    return {
+        source: [json.loads((RESULTS / "dying_relu" / f"{source}.json").read_bytes())]
+        for source in ("reef", "f4k")
+    }
+
+
+def rows(table):
+    keys = [column.key for column in table.columns]
+    return [dict(zip(keys, texts, strict=True)) for texts in table.texts]
+
+
+def test_every_claim_has_the_verdict_and_the_effect_of_each_source(found):
+    shown = {row["claim"]: row for row in rows(claims_by_source(found))}
+    for source, (summary,) in found.items():
+        assert len(shown) == len(summary["claims"])
+        for claim in summary["claims"]:
+            row = shown[f"{claim['id']} ({claim['part']})" if claim["part"] else claim["id"]]
+            assert row[f"{source}_verdict"] == claim["verdict"]
+            assert f"{abs(claim['effect']) * 100:.1f}" in row[f"{source}_effect"] or (
+                "doublings" in row[f"{source}_effect"]
+            )
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "said"),
+    [
+        (("supported", "supported"), "agree"),
+        (("supported", "refuted"), "disagree"),
+        (("supported", "outcome only"), "disagree"),
+        (("supported", "inconclusive"), "not both decided"),
+        (("too few seeds", "inconclusive"), "not both decided"),
+    ],
+)
+def test_sources_disagree_where_both_decide_and_not_alike(found, verdicts, said):
+    changed = copy.deepcopy(found)
+    for summaries, verdict in zip(changed.values(), verdicts, strict=True):
+        summaries[0]["claims"] = summaries[0]["claims"][:1]
+        summaries[0]["claims"][0]["verdict"] = verdict
+    assert [row["agreement"] for row in rows(claims_by_source(changed))] == [said]
+
+
+def test_a_claim_that_one_source_lacks_is_a_dash_there(found):
+    changed = copy.deepcopy(found)
+    lost = changed["f4k"][0]["claims"].pop(0)
+    first = rows(claims_by_source(changed))[0]
+    assert first["text"] == lost["text"]
+    assert (first["f4k_verdict"], first["f4k_effect"], first["agreement"]) == ("–", "–", "–")
+
+
+def test_every_figure_of_a_scenario_stands_beside_its_target(found):
+    shown = rows(scenarios_by_source(found))
+    (scenario,) = found["reef"][0]["scenarios"]
+    assert [row["figure"] for row in shown] == list(scenario["target"])
+    within = [figure["within"] for figure in scenario["measured"].values()]
+    assert [row["reef_within"] == "yes" for row in shown] == within
