@@ -262,7 +262,12 @@ STUDY = Study(
                 rates=(0.001, 0.003, 0.01, 0.02, 0.03, 0.1, 0.2, 0.3),
                 seeds=tuple(range(1000, 1008)),
             ),
-            settings={"data.image_size": 64, "model.depth": 6, "optim.epochs": 60},
+            settings={
+                "data.image_size": 64,
+                "model.depth": 6,
+                "optim.epochs": 60,
+                "watch.every": 60,
+            },
         ),
     },
 )
