@@ -174,7 +174,7 @@ def test_mapped_and_vectorised_runs_read_the_same():
 
     mapped = quickly(lambda runs: lax.map(one, runs))(both)
     vectorised = quickly(jax.vmap(one))(both)
-    assert len(mapped) == 25
+    assert len(mapped) == 26
     for name, values in mapped.items():
         np.testing.assert_allclose(values, vectorised[name], rtol=2e-3, atol=1e-4, err_msg=name)
 
