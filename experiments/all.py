@@ -5,7 +5,7 @@
 
 Each study runs by its own command in a process of its own, below the folder `--out`; running this
 again resumes. At the end one table of claims and one of scenarios are printed and written as
-Markdown, LaTeX and CSV. Two hours on two cores for one source at laptop scale.
+Markdown, LaTeX and CSV. `--dry-run` says how many run-steps that takes.
 """
 
 import json

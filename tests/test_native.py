@@ -72,7 +72,8 @@ def check_convolutions(library, shapes, stride, padding):
         cases.append((*draw(1, jax.eval_shape(convolved, x, w).shape), x, w))
     expected = of_cases(convolved, cases)
     for threads in (1, 2):
-        with lowered_by(Kernels(lambda geometry: convolutions(threads, library))):  # noqa: B023
+        lowering = convolutions(threads, library)
+        with lowered_by(Kernels(lambda geometry, lowering=lowering: lowering)):
             close(of_cases(convolved, cases), expected, 3e-6)
 
 
