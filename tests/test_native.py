@@ -18,7 +18,7 @@ from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Block, Geometry, Kernels, Lowering, lowered_by
 from fishjax.nn.lowerings.native_block import composed, native_block
 from fishjax.nn.lowerings.native_convolution import TARGETS, computes, native_convolution
-from tests.runs import quickly, tiny
+from tests.runs import tiny
 from tests.test_train import assert_close, assert_equal, of_run, run_pack
 
 REQUIRED = os.environ.get("FISHJAX_REQUIRE_NATIVE") == "1"
@@ -57,7 +57,7 @@ def value_and_pulls(function, g, *at):
 
 def of_cases(function, cases):
     """Value and gradients of each case (g, *at), all in one program."""
-    return quickly(lambda cases: [value_and_pulls(function, g, *at) for g, *at in cases])(cases)
+    return jax.jit(lambda cases: [value_and_pulls(function, g, *at) for g, *at in cases])(cases)
 
 
 def check_convolutions(library, shapes, stride, padding):
@@ -221,6 +221,7 @@ def test_the_blocks_second_derivatives_are_the_composed_ones():
         ((1, 4, 4, 3), (3, 3, 3, 5), (1, 4, 4, 5), {"stride": 2**62}),
         ((1, 4, 4, 3), (3, 3, 3, 5), (1, 4, 4, 5), {"threads": 0}),
         ((1, 4, 4, 3), (3, 3, 3, 5), (1, 400, 4, 5), {}),
+        ((1, 4, 4, 3), (1, 1, 3, 5), (1, 2, 2, 5), {"stride": 2}),
     ],
 )
 @pytest.mark.parametrize("which", [0, 1, 2])
@@ -287,6 +288,7 @@ def test_a_run_of_60_steps_by_native_kernels_equals_one_by_xlas(norm):
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.usefixtures("shipped_code")
 def test_by_native_kernels_neither_slot_nor_diverged_neighbour_nor_probes_matter(norm):
     need("onednn")
     need("block")
@@ -313,8 +315,11 @@ def run_in(cache: pathlib.Path, code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_library_is_compiled_once_and_again_when_it_is_damaged(tmp_path):
+def test_a_library_is_compiled_once_and_again_when_it_is_damaged(
+    tmp_path, quick_compiler, monkeypatch
+):
     need("block")
+    monkeypatch.setenv("CXX", quick_compiler)
     show = "print(len(native.load().said), len(native.load().loaded))"
     first = run_in(tmp_path, show)
     assert first != "0 0"
