@@ -47,7 +47,7 @@ class Library:
 
 
 LIBRARIES = (
-    Library("block", native_block.TARGETS),
+    Library("block", native_block.TARGETS, ("channels.h",)),
     Library("winograd", native_convolution.TARGETS["winograd"], ("tiles.h",)),
     Library(
         "onednn",
