@@ -3,6 +3,7 @@
     python -m experiments.readme
 
 A block stands between `<!-- MAKER FILE -->` and `<!-- end -->`; a test holds the README to it.
+`sources claims` and `sources scenarios` are made of the summaries of all studies.
 """
 
 import json
@@ -11,10 +12,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from experiments.all import STUDIES
 from experiments.benchmark.tables import readme_block, speed_table
 from experiments.calibration.table import calibration_block
 from fishjax.present.parts import parts_table
 from fishjax.present.search import search_table
+from fishjax.present.sources import Summaries, claims_by_source, scenarios_by_source
 from fishjax.present.table import Table
 from fishjax.present.tables import ablation_table, claims_table, placebo_table, scenario_table
 
@@ -29,8 +32,12 @@ def render(text: str) -> str:
 
 
 def _block(maker: str, file: str) -> str:
-    found = json.loads((RESULTS / file).read_text())
-    return f"<!-- {maker} {file} -->\n{MAKERS[maker](found)}\n<!-- end -->"
+    made = OVER_SOURCES[file]() if maker == "sources" else MAKERS[maker](_kept(file))
+    return f"<!-- {maker} {file} -->\n{made}\n<!-- end -->"
+
+
+def _kept(file: str) -> dict[str, Any]:
+    return json.loads((RESULTS / file).read_text())
 
 
 def _rows(make: Callable[[Mapping[str, Any]], Table]) -> Callable[[Mapping[str, Any]], str]:
@@ -61,6 +68,28 @@ MAKERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "benchmark": readme_block,
     "calibration": calibration_block,
     "speeds": _rows(speed_table),
+}
+
+
+def _over_sources(make: Callable[[Summaries], Table]) -> Callable[[], str]:
+    """A maker of a table over all studies and both sources, from the summaries that are kept."""
+
+    def made() -> str:
+        files = {source: [f"{study}/{source}.json" for study in STUDIES] for source in SOURCES}
+        return _rows(make)(
+            {
+                source: [_kept(file) for file in named if (RESULTS / file).exists()]
+                for source, named in files.items()
+            }
+        )
+
+    return made
+
+
+SOURCES = ("reef", "f4k")
+OVER_SOURCES = {
+    "claims": _over_sources(claims_by_source),
+    "scenarios": _over_sources(scenarios_by_source),
 }
 
 

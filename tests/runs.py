@@ -1,7 +1,5 @@
 """Small runs that tests share: random images, tiny nets, hand-made packs."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,9 +22,6 @@ TINY = {
     "data.image_size": 8,
 }
 CLASSES = 3
-QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-"""Compiler options for what is run once or only looked at: the same HLO, plainer machine code."""
-quickly = functools.partial(jax.jit, compiler_options=QUICK)
 
 
 def tiny(**changes: object) -> tuple[Setup, Hyper]:

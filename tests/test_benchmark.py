@@ -218,10 +218,12 @@ def test_rounds_go_there_and_back():
 
 
 @pytest.fixture(scope="module")
-def found() -> dict:
+def found(quick_compiler) -> dict:
     """The whole benchmark by its processes, with few peers."""
     chosen = ["torch-processes", "jax-vmap", "fishjax"]
-    return benchmark(["smoke"], chosen, RUNS, 1, sys.executable, scale=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", quick_compiler)
+        return benchmark(["smoke"], chosen, RUNS, 1, sys.executable, scale=False)
 
 
 def test_the_object_has_its_keys_and_says_who_ran(found):

@@ -10,7 +10,6 @@ import pytest
 
 from fishjax.nn.lowerings.closed_block import closed_block
 from fishjax.nn.lowerings.native_block import composed
-from tests.runs import quickly
 
 LEAK = jnp.float32(0.1)
 
@@ -48,7 +47,7 @@ def test_value_and_gradients_mapped_over_runs_equal_the_composed_ones(size, slop
             for norm, pool in itertools.product((False, True), repeat=2)
         ]
 
-    close(quickly(lambda: every(through))(), quickly(lambda: every(composed))(), 1e-5)
+    close(jax.jit(lambda: every(through))(), jax.jit(lambda: every(composed))(), 1e-5)
 
 
 def test_equal_pixels_of_a_window_share_its_gradient():
@@ -96,6 +95,6 @@ def test_second_derivatives_equal_the_composed_ones():
             return jax.grad(lambda *p: jnp.sum(jnp.sin(function(*p))), argnums=(0, 1, 2))(*at)
 
         total = jax.grad(lambda *p: sum(jnp.sum(s**2) for s in slope(*p)), argnums=(0, 1, 2))
-        return quickly(total)(*point)
+        return jax.jit(total)(*point)
 
     close(curvature(through), curvature(composed), 1e-5)

@@ -10,7 +10,6 @@ import pytest
 from jax import lax
 
 from fishjax.nn.conv import conv2d
-from tests.runs import quickly
 
 STRIDES, PADDINGS = (1, 2, 3), ("SAME", "VALID")
 FIRST = list(
@@ -43,7 +42,7 @@ def compared(cases, draw, of_case):
         ]
 
     return [
-        dict(zip(cases, quickly(functools.partial(every, conv))(given), strict=True))
+        dict(zip(cases, jax.jit(functools.partial(every, conv))(given), strict=True))
         for conv in (conv2d, reference)
     ]
 
@@ -106,7 +105,7 @@ def test_mapped_over_runs_equals_each_run_alone():
         return jnp.sum(jnp.sin(conv2d(x, w)))
 
     gradients = jax.grad(loss, argnums=(0, 1))
-    packed, alone = quickly(jax.vmap(gradients))(x, w), quickly(gradients)
+    packed, alone = jax.jit(jax.vmap(gradients))(x, w), jax.jit(gradients)
     for run in range(3):
         for ours, theirs in zip(packed, alone(x[run], w[run]), strict=True):
             np.testing.assert_allclose(ours[run], theirs, rtol=1e-5, atol=1e-5)

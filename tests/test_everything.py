@@ -58,7 +58,7 @@ UNDEFINED = {"revival", "flipped_as_given_share", "flipped_as_clean_share"}
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, quick_programs):
+def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("everything") / "out"
     engine = "native" if {"block", "onednn"} <= set(native.load().loaded) else "xla"
     options = ("--scale", "smoke", "--data", DATA, "--engine", engine, "--out", str(folder))

@@ -21,7 +21,7 @@ from fishjax.measure.activations import BINS
 from fishjax.network import Network
 from fishjax.nn import layers
 from fishjax.nn.models import build
-from tests.runs import as_arrays, make_feed, make_slots, quickly, tiny
+from tests.runs import as_arrays, make_feed, make_slots, tiny
 from tests.test_hlo import faults
 
 COSTLY = tuple(MEASURES)
@@ -30,7 +30,7 @@ COSTLY = tuple(MEASURES)
 def network(also, step=0, **changes):
     setup, hyper = tiny(watch__also=also, data__train_size=32, model__norm="batch", **changes)
     hyper, model = as_arrays(hyper), build(setup)
-    variables = quickly(model.init)(jax.random.key(3), hyper)
+    variables = jax.jit(model.init)(jax.random.key(3), hyper)
     when = jnp.int32(max(step - 1, 0))
     return Network(setup, model, hyper, make_feed(setup), variables, jnp.int32(step), when)
 
@@ -52,7 +52,7 @@ def test_sharpness_and_least_eigenvalue_are_those_of_the_explicit_hessian(monkey
     """Forward over reverse through XLA's own convolution, and SciPy, in the place of Lanczos."""
     changes = {"hyper__label_smoothing": 0.1, "hyper__lr": 0.05, "hyper__momentum": 0.8}
     net = network(("curvature",), step=3, model__widths=(3, 4), model__dense=(5,), **changes)
-    got = quickly(lambda v: further(net._replace(variables=v)))(net.variables)
+    got = jax.jit(lambda v: further(net._replace(variables=v)))(net.variables)
 
     def plain(x, w, stride=1, padding="SAME"):
         strides, form = (stride, stride), ("NHWC", "HWIO", "NHWC")
@@ -60,7 +60,7 @@ def test_sharpness_and_least_eigenvalue_are_those_of_the_explicit_hessian(monkey
 
     monkeypatch.setattr(layers, "conv2d", plain)
     flat, unravel = jax.flatten_util.ravel_pytree(net.variables.params)
-    loss = quickly(jax.hessian(lambda x: loss_of(net, unravel(x), net.feed.train)))
+    loss = jax.jit(jax.hessian(lambda x: loss_of(net, unravel(x), net.feed.train)))
     least, *_, top = scipy.linalg.eigvalsh(np.asarray(loss(flat), np.float64))
     assert float(got["least_eigenvalue"]) == pytest.approx(least, rel=1e-4)
     assert float(got["least_eigenvalue_error"]) < 1e-2 * top
@@ -76,13 +76,13 @@ def test_the_products_with_the_hessian_use_fast_kernels_only():
     def all_runs(runs):
         return lax.map(lambda variables: further(net._replace(variables=variables)), runs)
 
-    assert faults(quickly(all_runs).lower(runs).compile().as_text()) == []
+    assert faults(jax.jit(all_runs).lower(runs).compile().as_text()) == []
 
 
 def test_the_noise_scale_equals_a_loop_over_micro_batches():
     net = network(("noise",), hyper__label_smoothing=0.1)
     got = further(net)
-    gradient = quickly(jax.grad(functools.partial(loss_of, net)))
+    gradient = jax.jit(jax.grad(functools.partial(loss_of, net)))
     each = []
     for batch in net.feed.train.reshape(4, 8):
         leaves = jax.tree.leaves(gradient(net.variables.params, batch))
@@ -172,15 +172,15 @@ def test_mapped_and_vectorised_runs_read_the_same():
     def one(variables):
         return further(net._replace(variables=variables))
 
-    mapped = quickly(lambda runs: lax.map(one, runs))(both)
-    vectorised = quickly(jax.vmap(one))(both)
+    mapped = jax.jit(lambda runs: lax.map(one, runs))(both)
+    vectorised = jax.jit(jax.vmap(one))(both)
     assert len(mapped) == 26
     for name, values in mapped.items():
         np.testing.assert_allclose(values, vectorised[name], rtol=2e-3, atol=1e-4, err_msg=name)
 
 
 @pytest.fixture(scope="module")
-def record(quick_programs):
+def record():
     """A pack of two runs that are measured after every second epoch."""
     also = ("activations", "features", "cosine", "probe", "flow", "gradient_cosine", "overshoot")
     setup, hyper = tiny(watch__also=also, watch__every=1, watch__also_every=2, model__dense=())

@@ -15,7 +15,7 @@ from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Kernels, Lowering
 from fishjax.nn.lowerings.closed_block import closed_block
 from fishjax.nn.lowerings.packed import packed
-from tests.runs import QUICK, as_arrays, make_feed, make_slots, tiny
+from tests.runs import as_arrays, make_feed, make_slots, tiny
 
 LAYOUT = "b01f_01io->b01f"
 RANDOM = re.compile(r"threefry|jit\(_uniform\)|jit\(_shuffle\)")
@@ -57,7 +57,7 @@ def compiled(name: str = "advance", lowering: Lowering | None = None, **changes:
     if lowering:
         program = Program(setup, "map", Kernels(lambda geometry: lowering, closed_block))
     lowered = program.lower(PIECES[name], *program.arguments(*slots)[name])
-    return lowered.compile(compiler_options=QUICK).as_text()
+    return lowered.compile().as_text()
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])

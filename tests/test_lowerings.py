@@ -17,7 +17,6 @@ from fishjax.nn.lowerings.grouped import GROUPED
 from fishjax.nn.lowerings.packed import packed, pixels_at_once
 from fishjax.nn.lowerings.patches import PATCHES
 from fishjax.nn.lowerings.unrolled import unrolled
-from tests.runs import quickly
 
 LOWERINGS = {
     "canonical": CANONICAL,
@@ -74,7 +73,7 @@ def over_cases(conv):
             for (stride, padding, _, _), each in zip(CASES, given, strict=True)
         ]
 
-    return quickly(every)(given)
+    return jax.jit(every)(given)
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +103,8 @@ def test_mapped_over_runs_equals_the_reference_mapped(lowering):
         return found
 
     with lowered_by(Kernels(lambda geometry: lowering)):
-        got = quickly(lambda: every(conv2d))()
-    for name, theirs in quickly(lambda: every(reference))().items():
+        got = jax.jit(lambda: every(conv2d))()
+    for name, theirs in jax.jit(lambda: every(reference))().items():
         assert_close(got[name], theirs, name)
 
 
@@ -125,8 +124,8 @@ def test_mapped_twice_equals_the_reference_mapped_twice(lowering):
         return found
 
     with lowered_by(Kernels(lambda geometry: lowering)):
-        got = quickly(lambda: every(conv2d))()
-    assert_close(got, quickly(lambda: every(reference))())
+        got = jax.jit(lambda: every(conv2d))()
+    assert_close(got, jax.jit(lambda: every(reference))())
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS.values(), ids=LOWERINGS)
@@ -142,7 +141,7 @@ def test_second_derivatives_equal_the_reference(lowering):
 
             return jax.grad(slope, (0, 1))(x, w)
 
-        return quickly(
+        return jax.jit(
             lambda: [jax.vmap(functools.partial(of, stride))(*at, *along) for stride in (1, 2)]
         )()
 

@@ -308,7 +308,7 @@ def test_a_mapped_run_fits_together_with_every_measure(name):
     assert examination.dormant_share.shape == (2, len(model.hidden))
 
 
-def test_a_study_runs_on_it_names_its_layers_and_gives_it_back(tmp_path, quick_programs):
+def test_a_study_runs_on_it_names_its_layers_and_gives_it_back(tmp_path):
     name, folder = "Normed", tmp_path / "out"
     asked = ("--data", DATA, "--out", str(folder), "--set", f"model.own=tests.own_nets:{name}")
     assert run_study(STUDY, *asked) == 0

@@ -57,6 +57,7 @@ def test_a_packed_run_equals_the_same_run_alone_over_60_steps(mapping):
     assert_close(of_run(packed, 1).variables, alone.variables, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.usefixtures("shipped_code")
 def test_a_runs_slot_and_neighbours_do_not_matter():
     setup, hyper = tiny()
     other = hyper._replace(lr=0.3, dropout=0.2)
@@ -66,6 +67,7 @@ def test_a_runs_slot_and_neighbours_do_not_matter():
 
 
 @pytest.mark.parametrize("mapping", ["map", "vmap"])
+@pytest.mark.usefixtures("shipped_code")
 def test_a_diverged_run_is_frozen_and_its_neighbours_are_bit_equal(mapping):
     setup, hyper = tiny()
     wild = hyper._replace(lr=1e30)
@@ -94,6 +96,7 @@ def test_a_frozen_run_keeps_the_network_from_before_its_bad_step():
     assert_equal(state.opt, before.opt)
 
 
+@pytest.mark.usefixtures("shipped_code")
 def test_an_idle_slot_computes_nothing_and_changes_nothing():
     setup, hyper = tiny()
     full = run_pack(setup, [hyper, hyper], [3, 4])
@@ -103,6 +106,7 @@ def test_an_idle_slot_computes_nothing_and_changes_nothing():
 
 
 @pytest.mark.parametrize("changes", [{}, {"model__norm": "batch"}], ids=["plain", "batch norm"])
+@pytest.mark.usefixtures("shipped_code")
 def test_probes_leave_the_trajectory_bit_for_bit(changes):
     states = []
     for watch in ("off", "epoch", "step"):
