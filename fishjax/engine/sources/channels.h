@@ -9,6 +9,12 @@
 
 namespace {
 
+#ifdef __AVX512F__
+constexpr int kLanes = 16;
+#else
+constexpr int kLanes = 8;
+#endif
+
 template <int V>
 struct Lane {
   typedef float type __attribute__((vector_size(V * sizeof(float))));
@@ -40,11 +46,11 @@ struct Size {
   int64_t PooledImage() const { return (height / 2) * (width / 2) * channels; }
 };
 
-// Calls body(lanes, first channel) for groups of 16, 8, 4, 2 and 1 channels that cover them all.
+// Calls body(lanes, first channel) for groups of kLanes to 1 channels that cover them all.
 template <class Body>
 void ForLanes(int64_t channels, const Body& body) {
   int64_t c = 0;
-  for (; c + 16 <= channels; c += 16) body(std::integral_constant<int, 16>(), c);
+  for (; c + kLanes <= channels; c += kLanes) body(std::integral_constant<int, kLanes>(), c);
   if (c + 8 <= channels) body(std::integral_constant<int, 8>(), c), c += 8;
   if (c + 4 <= channels) body(std::integral_constant<int, 4>(), c), c += 4;
   if (c + 2 <= channels) body(std::integral_constant<int, 2>(), c), c += 2;

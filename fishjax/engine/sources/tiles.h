@@ -1,7 +1,8 @@
 // What Winograd's convolutions are made of: tiles, their transforms, and products at every point.
 //
 // Lavin & Gray (2016); the points 0, +-2/3, +-3/2 and infinity round less than whole numbers do
-// (Barabasz et al. 2020). Images are NHWC, float32, channels in vectors of 16.
+// (Barabasz et al. 2020). Images are NHWC, float32, channels in groups of 16.
+// A vector is a register of the machine, in which kRows times two of them are summed.
 
 #pragma once
 
@@ -12,12 +13,12 @@
 
 namespace {
 
-constexpr int kLanes = 16, kKernel = 3, kTile = 4, kPatch = kTile + kKernel - 1;
-constexpr int kPoints = kPatch * kPatch, kTaps = kKernel * kKernel;
+constexpr int kKernel = 3, kTile = 4, kPatch = kTile + kKernel - 1;
+constexpr int kPoints = kPatch * kPatch, kTaps = kKernel * kKernel, kChannels = 16;
 #ifdef __AVX512F__
-constexpr int kRows = 8;
+constexpr int kLanes = 16, kRows = 8;
 #else
-constexpr int kRows = 2;
+constexpr int kLanes = 8, kRows = 4;
 #endif
 
 typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));

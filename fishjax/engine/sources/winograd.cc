@@ -170,7 +170,7 @@ bool Agree(const Images& x, Buffer kernel, const Images& y, int64_t top, int64_t
            after < kKernel;
   };
   const auto whole = [](int64_t channels) {
-    return channels > 0 && channels <= kWidest && channels % kLanes == 0;
+    return channels > 0 && channels <= kWidest && channels % kChannels == 0;
   };
   return w[0] == kKernel && w[1] == kKernel && w[2] == x.channels && w[3] == y.channels &&
          whole(w[2]) && whole(w[3]) && x.batch > 0 && x.batch == y.batch &&
