@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from fishjax.config import Config
 from fishjax.data.pool import Pool
@@ -13,6 +14,7 @@ from fishjax.settings import override
 from fishjax.sweep import Arm, cells
 
 
+@pytest.mark.usefixtures("shipped_code")
 def test_a_small_cnn_reaches_70_to_95_percent():
     """Measured at the defaults: see the assertion's message when it fails."""
     base = override(Config(), {"model.norm": "batch", "schedule.kind": "cosine"})
