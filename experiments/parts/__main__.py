@@ -6,7 +6,7 @@ Each part is compared with an independent implementation (PyTorch, scikit-learn,
 the formula in NumPy) on random inputs, and the largest difference is shown. Its cost is that of a
 training step of the dying-ReLU study's network on reef, 16 runs, over the step of the plain one,
 timed in interleaved rounds; a traced part runs the plain network's own program. Exits with 1 where
-a difference is beyond its limit. 8 minutes on two cores. Needs the extra `test-oracle`.
+a difference is beyond its limit. 10 to 17 minutes on two cores. Needs the extra `test-oracle`.
 """
 
 import json
