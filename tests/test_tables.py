@@ -152,6 +152,13 @@ def test_a_missed_target_says_what_was_measured_and_which_knob_to_turn():
     assert table.caption.endswith("gain is +5.0 points, not ≤ 1.0 points: lower hyper.lr.")
 
 
+def test_a_figure_without_bounds_is_neither_met_nor_missed():
+    free = scenario()
+    free["target"]["gain"] |= {"low": None, "high": None}
+    (table,) = [t for t in tables(made_up_summary(scenarios=[free])) if t.name == "scenarios"]
+    assert table.texts[0][-1] == "–"
+
+
 def test_scenario_stands_beside_the_seed():
     (table,) = [t for t in tables(made_up_summary()) if t.name == "scenarios"]
     assert table.texts == [

@@ -102,6 +102,13 @@ def bound(target: Mapping[str, Any]) -> str:
     return unit.with_unit(text)
 
 
+def met(target: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Whether a figure is within its target's range; nothing where the target has none."""
+    if target["low"] is None and target["high"] is None:
+        return MISSING
+    return "yes" if found["within"] else "no"
+
+
 def plan_change(summary: Mapping[str, Any]) -> str:
     """What of the plan is not as the first start declared it, or nothing."""
     changed = summary.get("plan_changed")

@@ -88,7 +88,7 @@ def _measured(entry: Mapping[str, Any] | None, name: str, target: Mapping[str, A
     if entry is None or name not in entry["measured"]:
         return [Number(None, kind), MISSING]
     found = entry["measured"][name]
-    return [Number(found["mean"], kind, found["ci"]), "yes" if found["within"] else "no"]
+    return [Number(found["mean"], kind, found["ci"]), phrases.met(target, found)]
 
 
 def _agreement(verdicts: Sequence[str]) -> str:

@@ -86,7 +86,7 @@ def scenario_table(summary: Mapping[str, Any]) -> Table:
             phrases.bound(target),
             Number(found["mean"], phrases.figure_kind(target), found["ci"]),
             found["n"],
-            "yes" if found["within"] else "no",
+            phrases.met(target, found),
         )
         for scenario in summary["scenarios"]
         for name, target in scenario["target"].items()
