@@ -14,15 +14,20 @@ from fishjax.nn.models import build
 from fishjax.train import begin, step
 from tests.runs import as_arrays, make_feed, make_slots, tiny
 
+pytestmark = pytest.mark.usefixtures("shipped_code")
+WIDTH = 4
 LONG = {"optim__epochs": 30, "watch__every": 10}
 
 
+compiled = functools.cache(Program)
+
+
 def run_pack(setup, hypers, seeds, mapping="map", active=None, kernels=XLA):
-    """The whole of a pack: final state, traces and evaluations on the host."""
-    shared, slots = make_slots(hypers, seeds, make_feed(setup))
-    if active is not None:
-        slots = slots._replace(active=jnp.asarray(active))
-    program = Program(setup, mapping, kernels)
+    """Final state, traces and evaluations of a pack on the host, whose last slots are idle."""
+    runs, idle = len(hypers), WIDTH - len(hypers)
+    shared, slots = make_slots(hypers + hypers[:1] * idle, seeds + [0] * idle, make_feed(setup))
+    slots = slots._replace(active=jnp.asarray((active or [True] * runs) + [False] * idle))
+    program = compiled(setup, mapping, kernels)
     state = program.begin(shared, slots)
     state, evaluation = program.assess(shared, slots, state)
     seen = [evaluation]
@@ -30,7 +35,7 @@ def run_pack(setup, hypers, seeds, mapping="map", active=None, kernels=XLA):
         state, trace = program.advance(shared, slots, state)
         state, evaluation = program.assess(shared, slots, state)
         seen += [trace, evaluation]
-    return jax.device_get((state, seen))
+    return jax.tree.map(lambda leaf: leaf[:runs], jax.device_get((state, seen)))
 
 
 def of_run(tree, slot):
@@ -57,7 +62,6 @@ def test_a_packed_run_equals_the_same_run_alone_over_60_steps(mapping):
     assert_close(of_run(packed, 1).variables, alone.variables, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.usefixtures("shipped_code")
 def test_a_runs_slot_and_neighbours_do_not_matter():
     setup, hyper = tiny()
     other = hyper._replace(lr=0.3, dropout=0.2)
@@ -67,7 +71,6 @@ def test_a_runs_slot_and_neighbours_do_not_matter():
 
 
 @pytest.mark.parametrize("mapping", ["map", "vmap"])
-@pytest.mark.usefixtures("shipped_code")
 def test_a_diverged_run_is_frozen_and_its_neighbours_are_bit_equal(mapping):
     setup, hyper = tiny()
     wild = hyper._replace(lr=1e30)
@@ -96,7 +99,6 @@ def test_a_frozen_run_keeps_the_network_from_before_its_bad_step():
     assert_equal(state.opt, before.opt)
 
 
-@pytest.mark.usefixtures("shipped_code")
 def test_an_idle_slot_computes_nothing_and_changes_nothing():
     setup, hyper = tiny()
     full = run_pack(setup, [hyper, hyper], [3, 4])
@@ -106,7 +108,6 @@ def test_an_idle_slot_computes_nothing_and_changes_nothing():
 
 
 @pytest.mark.parametrize("changes", [{}, {"model__norm": "batch"}], ids=["plain", "batch norm"])
-@pytest.mark.usefixtures("shipped_code")
 def test_probes_leave_the_trajectory_bit_for_bit(changes):
     states = []
     for watch in ("off", "epoch", "step"):
