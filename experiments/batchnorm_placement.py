@@ -124,12 +124,9 @@ SCENARIO = Scenario(
     ),
 )
 SEARCH = Search(
-    knobs=(
-        Knob("data.train_size", (160, 192), ("none", tuned(Y))),
-        Knob("optim.batch_size", (8, 32), ("none", tuned(Y))),
-    ),
+    knobs=(Knob("data.train_size", (128, 144), ("none", tuned(Y))),),
     seeds=tuple(range(1100, 1108)),
-    earlier=12,
+    earlier=16,
 )
 
 
