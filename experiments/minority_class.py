@@ -146,11 +146,11 @@ SCENARIO = Scenario(
 )
 SEARCH = Search(
     knobs=(
-        Knob("data.imbalance_species", ("#2", "#3", "#7"), ("weighted",)),
-        Knob("model.widths", ((8, 16, 16, 32), (16, 32, 32, 64)), ("weighted",)),
+        Knob("data.train_size", (768, 1536), ("weighted",)),
+        Knob("hyper.clip", (0.3, 1.0), ("weighted",)),
     ),
     seeds=tuple(range(1100, 1108)),
-    earlier=29,
+    earlier=35,
 )
 
 
