@@ -1,5 +1,7 @@
 """Small runs that tests share: random images, tiny nets, hand-made packs."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import numpy as np
 from fishjax.config import Config
 from fishjax.engine.program import Shared, Slots
 from fishjax.feed import Feed
+from fishjax.nn import models
+from fishjax.nn.model import Model, Output, Probe
 from fishjax.settings import override
 from fishjax.setup import Hyper, Setup, lower
 
@@ -28,6 +32,18 @@ def tiny(**changes: object) -> tuple[Setup, Hyper]:
     """A tiny run; `model__depth=3` changes `model.depth`."""
     dotted = {key.replace("__", "."): value for key, value in changes.items()}
     return lower(override(Config(), {**TINY, **dotted}), CLASSES)
+
+
+def build(setup: Setup) -> Model:
+    """Its network, compiled; one that is not compiles every operation of every shape apart."""
+    model = models.build(setup)
+    compiled = jax.jit(model.apply, static_argnames="train")
+
+    def apply(*args: Any, probe: Probe | None = None, **kwargs: Any) -> Output:
+        nudge, mask = probe or ({}, {})
+        return compiled(*args, probe=Probe(dict(nudge), dict(mask)), **kwargs)
+
+    return model._replace(init=jax.jit(model.init), apply=apply)
 
 
 def make_feed(setup: Setup, seed: int = 0) -> Feed:

@@ -10,11 +10,10 @@ import pytest
 from fishjax import trained
 from fishjax.config import Config
 from fishjax.fields import UsageError
-from fishjax.nn.models import build
 from fishjax.settings import override
 from fishjax.setup import lower
 from fishjax.trained import Trained, barrier
-from tests.runs import CLASSES, TINY, as_arrays
+from tests.runs import CLASSES, TINY, as_arrays, build
 
 SPECIES = ("a", "b", "c")
 
@@ -23,7 +22,7 @@ def network(seed, norm="batch", **changes):
     """Random weights, and running statistics that fit neither network."""
     config = override(Config(), {**TINY, "model.norm": norm, **changes})
     setup, hyper = lower(config, CLASSES)
-    variables = jax.jit(build(setup).init)(jax.random.key(seed), as_arrays(hyper))
+    variables = build(setup).init(jax.random.key(seed), as_arrays(hyper))
     stats = jax.tree.map(lambda x: x + 0.5 * seed, variables.stats)
     mean, deviation = jnp.full(3, 0.4 + 0.05 * seed), jnp.full(3, 0.3)
     return Trained(config, SPECIES, variables._replace(stats=stats), mean, deviation)

@@ -7,10 +7,9 @@ import pytest
 from scipy import stats
 
 from fishjax.nn.init import kernels
-from fishjax.nn.models import build
 from fishjax.sections import Model
 from fishjax.setup import choices
-from tests.runs import as_arrays, tiny
+from tests.runs import as_arrays, build, tiny
 
 KINDS = choices(Model, "init")
 SHAPE = (3, 3, 24, 40)

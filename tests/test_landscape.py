@@ -25,19 +25,24 @@ CHANGES = {
 
 @pytest.fixture
 def plain(monkeypatch):
-    """The loss through XLA's own convolution."""
+    """Of a network, the gradient of the loss through XLA's own convolution."""
 
     def conv(x, w, stride=1, padding="SAME"):
         strides, form = (stride, stride), ("NHWC", "HWIO", "NHWC")
         return lax.conv_general_dilated(x, w, strides, padding, dimension_numbers=form)
 
-    def gradient(net, params, index):
-        with monkeypatch.context() as patch:
-            patch.setattr(layers, "conv2d", conv)
-            tree = jax.grad(lambda p: loss_of(net, p, index))(params)
-        return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+    def of(net):
+        slope = jax.jit(jax.grad(lambda params, index: loss_of(net, params, index)))
 
-    return gradient
+        def gradient(params, index):
+            with monkeypatch.context() as patch:
+                patch.setattr(layers, "conv2d", conv)
+                tree = slope(params, index)
+            return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+
+        return gradient
+
+    return of
 
 
 def vector(tree):
@@ -47,7 +52,7 @@ def vector(tree):
 def test_the_slope_is_that_of_the_training_loss_on_the_probes(plain):
     net = network(SLOPE, step=9, model__depth=3, **CHANGES)
     params, index = net.variables.params, net.feed.train
-    gradient = plain(net, params, index)
+    gradient = plain(net)(params, index)
     other = jax.tree.map(lambda g: jnp.float32(g + 0.1), gradient)
     got, kept = jax.jit(lambda v: slope(net._replace(variables=v), other))(net.variables)
     np.testing.assert_allclose(vector(kept), vector(gradient), rtol=1e-3, atol=1e-5)
@@ -66,7 +71,8 @@ def test_the_slope_is_that_of_the_training_loss_on_the_probes(plain):
     assert float(got["gradient_cosine"]) == pytest.approx(cosine, abs=1e-4)
     rate = 0.3 * 0.5 * (1 + np.cos(np.pi * 8 / 16))
     moved = jax.tree.map(lambda p, g: jnp.float32(p - rate * g), params, gradient)
-    rise = float(loss_of(net, moved, index)) - float(loss_of(net, params, index))
+    loss = jax.jit(lambda params: loss_of(net, params, index))
+    rise = float(loss(moved)) - float(loss(params))
     assert abs(rise) > 1e-3
     assert float(got["overshoot"]) == pytest.approx(rise, rel=1e-3, abs=1e-5)
 
@@ -74,10 +80,11 @@ def test_the_slope_is_that_of_the_training_loss_on_the_probes(plain):
 @pytest.mark.parametrize("width", [32, 12], ids=["at once", "and a rest"])
 def test_the_full_gradient_is_that_of_all_training_images(plain, width):
     net = network(("curvature",), optim__batch_size=width, model__dense=(), **CHANGES)
-    got = further(net)["full_gradient_norm"]
+    got = jax.jit(lambda: further(net)["full_gradient_norm"])()
     params, train_index = net.variables.params, net.feed.train
     batches = [train_index[i : i + width] for i in range(0, 32, width)]
-    total = sum(len(batch) * vector(plain(net, params, batch)) for batch in batches)
+    gradient = plain(net)
+    total = sum(len(batch) * vector(gradient(params, batch)) for batch in batches)
     assert float(got) == pytest.approx(np.linalg.norm(total) / 32, rel=1e-4)
 
 
@@ -85,8 +92,7 @@ def test_the_cosine_is_of_successive_evaluations_and_undefined_at_the_first():
     setup, hyper = tiny(watch__also=("gradient_cosine",), watch__every=1, model__dense=())
     hyper, feed, key = as_arrays(hyper), make_feed(setup), jax.random.key(3)
     assess = jax.jit(lambda state: train.assess(setup, hyper, feed, state))
-    state = train.begin(setup, hyper, key)
-    state, first = assess(state)
+    state, first = assess(jax.jit(lambda: train.begin(setup, hyper, key))())
     again, same = assess(state)
     assert np.isnan(first.slope["gradient_cosine"])
     assert float(same.slope["gradient_cosine"]) == pytest.approx(1.0, abs=1e-5)

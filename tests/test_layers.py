@@ -1,5 +1,7 @@
 """Activations, norms, pooling and strided convolution against `torch.nn`, gradients too."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +36,13 @@ def close(ours, theirs, atol=1e-5):
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=atol)
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def passed(function, g, *at):
+    """Its value and its gradients."""
+    y, pull = jax.vjp(function, *at)
+    return y, pull(g)
+
+
 def test_every_choice_of_activation_is_compared():
     (field,) = (f for f in Model.__dataclass_fields__.values() if f.name == "activation")
     assert set(field.metadata["choices"]) == set(TORCH_ACTIVATIONS) == set(ACTIVATIONS)
@@ -43,12 +52,12 @@ def test_every_choice_of_activation_is_compared():
 def test_activations_and_their_gradients_equal_pytorch(name):
     x = np.r_[np.linspace(-6, 6, 101), 0.0, 60.0, -60.0, 3e4, -3e4].astype(np.float32)
     slope = jnp.float32(0.2 if name == "leaky_relu" else 0.0)
-    y, pull = jax.vjp(lambda x: ACTIVATIONS[name](x, slope), jnp.asarray(x))
+    y, (gradient,) = passed(lambda x: ACTIVATIONS[name](x, slope), np.ones_like(x), x)
     theirs = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     expected = TORCH_ACTIVATIONS[name](theirs)
     expected.sum().backward()
     close(y, expected.detach(), 1e-6)
-    close(pull(jnp.ones_like(y))[0], theirs.grad, 1e-6)
+    close(gradient, theirs.grad, 1e-6)
 
 
 NORMS = {
@@ -68,13 +77,13 @@ def test_norms_of_images_and_their_gradients_equal_pytorch(kind):
         weights = {"scale": np.ones(6), "bias": np.zeros(6)}
     weights = {name: value.astype(np.float32) for name, value in weights.items()}
     ours = norm(Model(norm=kind, groups=2), 6, "n")
-    start = ours.init(jax.random.key(0), x, 0.7, train=False)
+    start = jax.jit(lambda x: ours.init(jax.random.key(0), x, 0.7, train=False))(x)
 
     def apply(x, weights):
         tree = {**start, "params": weights}
         return ours.apply(tree, x, jnp.float32(0.7), train=True, mutable=["batch_stats"])[0]
 
-    y, pull = jax.vjp(apply, jnp.asarray(x), weights)
+    y, (by_image, by_weights) = passed(apply, g, x, weights)
     theirs = NORMS[kind]().double()
     image = channels_first(x).requires_grad_()
     if kind != "layer":
@@ -82,7 +91,6 @@ def test_norms_of_images_and_their_gradients_equal_pytorch(kind):
         theirs.bias.data = torch.tensor(weights["bias"], dtype=torch.float64)
     expected = theirs(image)
     expected.backward(channels_first(g))
-    by_image, by_weights = pull(jnp.asarray(g))
     close(y, channels_last(expected))
     close(by_image, channels_last(image.grad))
     if kind != "layer":
@@ -102,9 +110,14 @@ def test_running_statistics_equal_pytorch_but_for_its_unbiased_variance(keep):
     rng = np.random.default_rng(1)
     batches = rng.normal(2.0, 3.0, (3, 4, 3, 5, 6)).astype(np.float32)
     ours, theirs = norm(Model(norm="batch"), 6, "n"), torch.nn.BatchNorm2d(6, momentum=1 - keep)
-    tree = ours.init(jax.random.key(0), batches[0], keep, train=False)
+    tree = jax.jit(lambda x: ours.init(jax.random.key(0), x, keep, train=False))(batches[0])
+
+    @jax.jit
+    def stepped(tree, x):
+        return ours.apply(tree, x, jnp.float32(keep), train=True, mutable=["batch_stats"])[1]
+
     for x in batches:
-        new = ours.apply(tree, x, jnp.float32(keep), train=True, mutable=["batch_stats"])[1]
+        new = stepped(tree, x)
         tree = {**tree, **new}
         theirs(channels_first(x).float())
     close(tree["batch_stats"]["mean"], theirs.running_mean)
@@ -121,12 +134,12 @@ def test_a_constant_channel_has_finite_gradients():
     x = jnp.full((4, 2, 2, 6), 3.0)
     for kind in NORMS:
         ours = norm(Model(norm=kind, groups=2), 6, "n")
-        tree = ours.init(jax.random.key(0), x, 0.9, train=False)
+        tree = jax.jit(lambda x, ours=ours: ours.init(jax.random.key(0), x, 0.9, train=False))(x)
 
         def loss(x, ours=ours, tree=tree):
             return jnp.sum(ours.apply(tree, x, 0.9, train=True, mutable=["batch_stats"])[0] ** 2)
 
-        assert np.isfinite(jax.grad(loss)(x)).all()
+        assert np.isfinite(jax.jit(jax.grad(loss))(x)).all()
 
 
 @pytest.mark.parametrize("size", [8, 7])
@@ -136,9 +149,9 @@ def test_pooling_and_strides_equal_pytorch(size):
     close(max_pool(jnp.asarray(x)), channels_last(torch.nn.functional.max_pool2d(image, 2)))
     for side in (1, 3):
         conv = Conv(4, use_bias=True, size=side, stride=2)
-        tree = conv.init(jax.random.key(0), x)
+        tree = jax.jit(conv.init)(jax.random.key(0), x)
         kernel = torch.tensor(np.asarray(tree["params"]["kernel"]), dtype=torch.float64)
         around = max(2 * (-(-size // 2) - 1) + side - size, 0)
         padded = torch.nn.functional.pad(image, 2 * (around // 2, around - around // 2))
         expected = torch.nn.functional.conv2d(padded, kernel.permute(3, 2, 0, 1), stride=2)
-        close(conv.apply(tree, x), channels_last(expected))
+        close(jax.jit(conv.apply)(tree, x), channels_last(expected))

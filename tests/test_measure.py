@@ -1,5 +1,7 @@
 """Units killed on purpose are found, and no others; flow is linear; AUC equals scikit-learn."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,40 +11,49 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 
-from fishjax.evaluate import KILLED_SHARES, examine, read
+from fishjax import evaluate
+from fishjax.evaluate import KILLED_SHARES, examine
 from fishjax.measure import units
 from fishjax.measure.flow import along_depth, flow, relative
 from fishjax.measure.scores import binary_auc, fit_of_flipped, scores
 from fishjax.nn.losses import cross_entropy
-from fishjax.nn.models import Probe, build
-from tests.runs import as_arrays, make_feed, tiny
+from fishjax.nn.model import Probe
+from tests.runs import as_arrays, build, make_feed, tiny
 
 
 @pytest.fixture(scope="module")
 def run():
     setup, hyper = tiny(model__widths=(6, 8), hyper__bias_shift=2.0)
     model, hyper = build(setup), as_arrays(hyper)
-    variables = jax.jit(model.init)(jax.random.key(3), hyper)
+    variables = model.init(jax.random.key(3), hyper)
     return model, hyper, make_feed(setup), variables
+
+
+@pytest.fixture(scope="module")
+def read(run):
+    """`evaluate.read` of the run's network, compiled."""
+    return jax.jit(functools.partial(evaluate.read, run[0]))
 
 
 def kill(variables, layer, channels):
     """A bias so low that no image can activate the unit."""
     params = {name: dict(leaves) for name, leaves in variables.params.items()}
-    params[layer]["bias"] = params[layer]["bias"].at[jnp.asarray(channels)].set(-1e6)
+    bias = np.array(params[layer]["bias"])
+    bias[channels] = -1e6
+    params[layer]["bias"] = jnp.asarray(bias)
     return variables._replace(params=params)
 
 
 @pytest.mark.parametrize(
     ("layer", "channels"), [("conv0", [1, 4]), ("conv1", [0]), ("dense0", [7])]
 )
-def test_units_killed_on_purpose_are_found_and_no_others(run, layer, channels):
+def test_units_killed_on_purpose_are_found_and_no_others(run, read, layer, channels):
     model, hyper, feed, variables = run
     position = model.hidden.index(layer)
     start = sum(model.units[:position])
     end = start + model.units[position]
-    before = read(model, hyper, feed, variables)[1]
-    after = read(model, hyper, feed, kill(variables, layer, channels))[1]
+    before = read(hyper, feed, variables)[1]
+    after = read(hyper, feed, kill(variables, layer, channels))[1]
     history = units.follow(units.follow(units.unseen(sum(model.units)), before), after)
     expected = np.isin(np.arange(model.units[position]), channels)
     alive = np.asarray(before > 0)
@@ -79,10 +90,10 @@ def test_dead_means_active_on_less_than_one_percent_of_the_samples():
     assert float(units.unit_shares(history, active, (3,))["dead_share"][0]) == pytest.approx(2 / 3)
 
 
-def test_a_leaky_unit_is_never_dead(run):
-    model, hyper, feed, variables = run
+def test_a_leaky_unit_is_never_dead(run, read):
+    _, hyper, feed, variables = run
     leaky = hyper._replace(slope=jnp.float32(0.1))
-    active = read(model, leaky, feed, kill(variables, "conv1", [0, 1]))[1]
+    active = read(leaky, feed, kill(variables, "conv1", [0, 1]))[1]
     assert np.all(np.asarray(active) > 0)
 
 
@@ -96,7 +107,7 @@ def test_a_dead_unit_gets_no_gradient_and_lets_none_through(run):
         out = model.apply(variables._replace(params=params), pixels, hyper, train=True)
         return cross_entropy(out.logits, jnp.int32([0, 1, 2, 0]), 0.0)
 
-    grads = jax.grad(loss)(dead.params)
+    grads = jax.jit(jax.grad(loss))(dead.params)
     for layer in model.hidden:
         assert not np.any(grads[layer]["kernel"])
         assert not np.any(grads[layer]["bias"])
@@ -105,7 +116,7 @@ def test_a_dead_unit_gets_no_gradient_and_lets_none_through(run):
 
 def test_the_response_to_killed_units_falls_with_the_share(run):
     model, hyper, feed, variables = run
-    seen = examine(model, hyper, jax.random.key(0), feed, variables)
+    seen = jax.jit(functools.partial(examine, model))(hyper, jax.random.key(0), feed, variables)
     assert len(seen.blocked_gradient) == len(KILLED_SHARES)
     assert abs(float(seen.blocked_gradient[0])) < 1e-5
     assert float(seen.blocking_slope) < 0
@@ -138,10 +149,12 @@ def test_the_gradient_probe_is_linear_in_the_loss_scale(run):
         out = model.apply(variables._replace(params=params), pixels, hyper, train=True)
         return scale * cross_entropy(out.logits, labels, 0.0)
 
-    norms = []
-    for scale in (1.0, 8.0):
+    @jax.jit
+    def norm(scale):
         grads = jax.grad(loss)(variables.params, scale)
-        norms.append(flow(variables.params, grads, grads, model.layers).gradient_norm)
+        return flow(variables.params, grads, grads, model.layers).gradient_norm
+
+    norms = [norm(scale) for scale in (1.0, 8.0)]
     np.testing.assert_allclose(norms[1], 8.0 * norms[0], rtol=1e-5)
 
 
@@ -155,14 +168,19 @@ def test_flow_is_norm_over_norm_and_its_slope_is_per_layer():
     assert float(along["flow_slope"]) == pytest.approx(1.0, rel=1e-5)
 
 
+compiled_auc = jax.jit(binary_auc)
+
+
 @settings(deadline=None, max_examples=60)
 @given(
-    st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=40),
+    st.sampled_from([2, 3, 7, 40]).flatmap(
+        lambda n: st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=n, max_size=n)
+    )
 )
 def test_auc_equals_scikit_learn_with_ties(pairs):
     score = np.asarray([s for s, _ in pairs], np.float32)
     positive = np.asarray([p for _, p in pairs])
-    got = float(binary_auc(jnp.asarray(score), jnp.asarray(positive)))
+    got = float(compiled_auc(score, positive))
     if positive.all() or not positive.any():
         assert np.isnan(got)
     else:
@@ -204,11 +222,11 @@ def test_the_fit_of_flipped_labels_is_a_count_and_nothing_where_none_is_flipped(
     assert all(np.isnan(share) for share in none.values())
 
 
-def test_flipped_labels_are_read_only_where_the_feed_knows_of_them(run):
-    model, hyper, feed, variables = run
-    assert read(model, hyper, feed, variables)[2] == {}
+def test_flipped_labels_are_read_only_where_the_feed_knows_of_them(run, read):
+    _, hyper, feed, variables = run
+    assert read(hyper, feed, variables)[2] == {}
     clean = feed.labels.at[feed.train[:3]].set((feed.labels[feed.train[:3]] + 1) % 3)
-    flipped = read(model, hyper, feed._replace(clean=clean), variables)[2]
+    flipped = read(hyper, feed._replace(clean=clean), variables)[2]
     shares = {f"flipped_as_{told}_share" for told in ("given", "clean")}
     assert set(flipped) == {*shares, "unflipped_as_given_share"}
     assert {round(3 * float(share), 4) for share in map(flipped.get, shares)} <= {

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from fishjax.nn.model import Probe, Variables
-from fishjax.nn.models import build
-from tests.runs import CLASSES, as_arrays, tiny
+from tests.runs import CLASSES, as_arrays, build, tiny
 
 NETS = {
     "residual, batch norm, pooled": {

@@ -21,7 +21,6 @@ from fishjax.evidence.plan import Claim, Contrast, Plan, Reading, Scenario, Targ
 from fishjax.fields import UsageError
 from fishjax.nn import modules
 from fishjax.nn.model import Probe, Variables
-from fishjax.nn.models import build
 from fishjax.nn.modules import convolve
 from fishjax.nn.own import adapt, source_digest
 from fishjax.settings import override
@@ -30,7 +29,7 @@ from fishjax.sweep import Arm, Tuned, Tuning
 from fishjax.workplace import Workplace
 from tests import own_nets
 from tests.commands import run_study
-from tests.runs import TINY, as_arrays, make_feed, tiny
+from tests.runs import TINY, as_arrays, build, make_feed, tiny
 from tests.test_hlo import faults
 
 IMAGES = jax.random.normal(jax.random.key(7), (5, 8, 8, 3))
