@@ -9,16 +9,19 @@ ROC curve of that species against all others, on test images that are balanced o
 species). Rates are the best of five (smoke: two) on seeds of their own, for the weighted and the
 unweighted loss and for every other network.
 
-Knobs: the species and the width of the network are searched, on tuning seeds of reef, by
+Knobs: species, images, the network's width and the limit of its gradients' norm were searched on
+reef, on tuning seeds, by
 
     python -m experiments.minority_class --fit
 
-after 29 settings of classes, their distance, images and species on drafts. Fitting S4 fixes what
-class weights do at one image of that species, so 4.1 is judged at two settings declared here and
-never fitted: OTHER in the place of MINORITY, and half the images. Each asks for no gain at one
-image, and for more gain at SOME, the ratio at which the species has about 16 images on reef. 4.2
-and 4.3 are read at FEW, about 4 images, where there is something to learn and to lose, and 4.2 at
-one image too.
+in five searches (experiments/results/minority_class/), 21 settings after 29 of classes, their
+distance, images and species on drafts. Unclipped, the one weighty image throws the others' AUC back
+to 0.59 to 0.74. None of the 50 meets both figures; of those whose 768 images the photographs have
+too, the one that misses the minority's by the least is taken. Fitting S4 fixes what class weights
+do at one image of that species, so 4.1 is judged at two settings declared here and never fitted:
+OTHER in the place of MINORITY, and half the images. Each asks for no gain at one image, and for
+more gain at SOME, the ratio at which the species has about 16 images on reef. 4.2 and 4.3 are read
+at FEW, about 4 images, where there is something to learn and to lose, and 4.2 at one image too.
 """
 
 from typing import Any
@@ -46,7 +49,7 @@ ONE, FEW, SOME = 10000.0, 28.0, 6.8
 COUNTS = {"": ONE, "some": SOME}
 """How rare the species is made, by the name that the arms have for it."""
 WIDTHS, WIDE = (8, 16, 16, 32), (16, 32, 32, 64)
-IMAGES, HOT, COLD = 768, 10.0, 0.03
+IMAGES, CLIP, HOT, COLD = 768, 0.3, 10.0, 0.03
 LEARNT = 0.75
 """An AUC half way from chance to perfect: that species is being learnt."""
 BASE = override(
@@ -57,6 +60,7 @@ BASE = override(
         "model.dense": (32,),
         "data.image_size": 16,
         "data.train_size": IMAGES,
+        "hyper.clip": CLIP,
         "schedule.kind": "cosine",
         "optim.epochs": 40,
         "watch.every": 40,
@@ -146,11 +150,11 @@ SCENARIO = Scenario(
 )
 SEARCH = Search(
     knobs=(
-        Knob("data.train_size", (768, 1536), ("weighted",)),
-        Knob("hyper.clip", (0.3, 1.0), ("weighted",)),
+        Knob("data.train_size", (1536,), ("weighted",)),
+        Knob("hyper.clip", (0.1, 0.3), ("weighted",)),
     ),
     seeds=tuple(range(1100, 1108)),
-    earlier=35,
+    earlier=48,
 )
 
 
@@ -253,13 +257,13 @@ STUDY = Study(
         ),
         "laptop": Scale(
             seeds=tuple(range(16)),
-            tuning=Tuning(TUNED, rates=(0.003, 0.01, 0.03, 0.1, 0.3), seeds=(1000, 1001, 1002)),
+            tuning=Tuning(TUNED, rates=(0.01, 0.03, 0.1, 0.3, 1.0), seeds=(1000, 1001, 1002)),
         ),
         "paper": Scale(
             seeds=tuple(range(32)),
             tuning=Tuning(
                 TUNED,
-                rates=(0.001, 0.003, 0.01, 0.02, 0.03, 0.1, 0.2, 0.3),
+                rates=(0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0),
                 seeds=tuple(range(1000, 1008)),
             ),
             settings={
