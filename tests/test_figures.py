@@ -103,6 +103,29 @@ def test_arms_differ_without_colour():
     assert len(set(colours)) == 12
 
 
+def test_arms_too_many_to_tell_apart_have_a_panel_each():
+    arms = [f"arm {i}" for i in range(13)]
+    results = diverge(made_up_results(arms=arms), "arm 2", [1])
+    with style():
+        figure = learning_curves(results)
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    assert len(panels) == 2 * len(arms)
+    assert all(len(axes.lines) == 1 for axes in panels)
+    titles = [axes.get_title() for axes in panels if axes.get_title()]
+    assert titles == ["arm 0", "arm 1", "arm 2\n(1 of 4 diverged)", *arms[3:]]
+    accuracy = [axes for axes in panels if axes.get_title()]
+    assert len({axes.get_ylim() for axes in accuracy}) == 1
+    values = 100 * results["val_accuracy"].sel(arm="arm 12").mean("seed")
+    np.testing.assert_allclose(accuracy[-1].lines[0].get_ydata(), values)
+
+
+def test_maps_have_no_row_for_a_flow_that_was_not_measured():
+    results = made_up_results()
+    with style():
+        figure = layer_map(results.assign(flow=results["flow"] * np.nan))
+    assert len(meshes(figure)) == 2
+
+
 def test_maps_show_the_mean_dead_share_and_the_median_flow():
     results = made_up_results()
     with style():
@@ -154,7 +177,7 @@ def test_layers_are_named_from_the_input_down():
     assert top < bottom
 
 
-@pytest.mark.parametrize(("arms", "layers"), [(1, 2), (5, 6), (7, 32), (12, 2), (12, 32)])
+@pytest.mark.parametrize(("arms", "layers"), [(1, 2), (5, 6), (7, 32), (12, 2), (12, 32), (23, 6)])
 def test_every_number_of_arms_and_layers_fits_a_page(arms, layers):
     results = made_up_results(arms=[f"arm {i}" for i in range(arms)], seeds=2, layers=layers)
     with style():
@@ -178,6 +201,7 @@ def test_hostile_names_are_text_and_nothing_else():
     for name in HOSTILE:
         assert any(plain(name) in text for text in shown), name
     assert {"<b>&", "$x^$", "_c"} <= set(texts(layers))
+    assert not [text for text in shown if "mathdefault" in text], "mathematics is not read"
 
 
 @pytest.mark.parametrize(

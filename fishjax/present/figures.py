@@ -3,7 +3,6 @@
 import functools
 import math
 import pathlib
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,71 +14,48 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from fishjax.present.layers import casualties, dead_percent, log_flow, lost
-from fishjax.present.paper import COLOURS, DASHES, MARKERS, write_figure
-from fishjax.present.wording import plain, quantity
+from fishjax.present.curves import learning_curves
+from fishjax.present.layers import casualties, dead_percent, log_flow
+from fishjax.present.paper import ACROSS, PAGE_HEIGHT, TEXT_WIDTH, write_figure
+from fishjax.present.wording import short, titled
 
 DEAD_COLOURS = matplotlib.colormaps["magma_r"]
 NOT_MEASURED = "#d9d9d9"
-TEXT_WIDTH = 6.75
-ACROSS = 6
 DECADES = 6.0
 LEAST = -1e3
+Panel = tuple[xr.DataArray, Normalize, Colormap, str, str]
+"""Values, their scale, its colours, the end at which it is open, and its label."""
 CAPTIONS = {
     "learning_curves": "Accuracy on validation images and training loss of each arm: mean over "
-    "seeds; the band reaches from the lowest to the highest seed. Diverged runs are counted in "
-    "the legend and left out of the curves.",
+    "seeds; the band reaches from the lowest to the highest seed. Diverged runs are counted beside "
+    "the arm's name and left out of the curves.",
     "layer_map": "For each arm, layer by epoch: the share of dead units (mean over seeds) and the "
     "gradient's norm over the weight's (median over seeds). Grey: not measured; black flow: none, "
     "or below the scale. Diverged runs are counted above the map and left out of it.",
 }
 
 
-def learning_curves(results: xr.Dataset) -> Figure:
-    """Validation accuracy and training loss over epochs: a line per arm, a band over its seeds."""
-    arms = [str(name) for name in results["arm"].values]
-    columns = 2 if len(arms) < 4 else 3
-    rows = math.ceil(len(arms) / columns)
-    figure = Figure(figsize=(TEXT_WIDTH, 2.3 + 0.16 * rows), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("val_accuracy", "train_loss"), strict=True):
-        for index, arm in enumerate(arms):
-            values = quantity(name).scale * results[name].sel(arm=arm)
-            _curve(axes, values, lost(results, arm), index, min(0.13, 0.7 / len(arms)))
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(quantity(name).heading)
-        axes.margins(x=0.02)
-    handles = [Line2D([], [], linewidth=1.3, markersize=3.5, **_look(i)) for i in range(len(arms))]
-    labels = [f"{_short(arm, 34)} {casualties(results, arm)}".strip() for arm in arms]
-    legend = figure.legend(
-        handles, [""] * len(arms), loc="outside lower center", ncols=columns, handlelength=4
-    )
-    for text, label in zip(legend.get_texts(), labels, strict=True):
-        text.set_text(label)
-    return figure
-
-
 def layer_map(results: xr.Dataset) -> Figure:
-    """Small multiples, an arm each: dead units above gradient flow, layer by epoch."""
+    """Small multiples, an arm each: dead units above gradient flow, layer by epoch.
+
+    What was measured in no arm has no row.
+    """
     arms = [str(name) for name in results["arm"].values]
-    bands = math.ceil(len(arms) / ACROSS)
+    panels = _panels(results)
+    deep, bands = len(panels), math.ceil(len(arms) / ACROSS)
     across = math.ceil(len(arms) / bands)
     tall = min(1.75, max(0.9, 0.09 * results.sizes["layer"] + 0.3))
-    figure = Figure(figsize=(TEXT_WIDTH, bands * (2 * tall + 0.75)), layout="constrained")
-    grid = figure.subplots(2 * bands, across, sharex=True, sharey=True, squeeze=False)
-    flow = log_flow(results)
-    panels = (
-        (dead_percent(results), Normalize(0, 100), DEAD_COLOURS, "neither", "dead units (%)"),
-        (flow, *_decades(flow.values), "log₁₀ flow"),
-    )
+    tall = min(tall, (PAGE_HEIGHT / bands - 0.75) / deep)
+    figure = Figure(figsize=(TEXT_WIDTH, bands * (deep * tall + 0.75)), layout="constrained")
+    grid = figure.subplots(deep * bands, across, sharex=True, sharey=True, squeeze=False)
     for row, axes in enumerate(grid):
-        values, norm, colours, extend, label = panels[row % 2]
-        shown = arms[row // 2 * across : (row // 2 + 1) * across]
+        values, norm, colours, extend, label = panels[row % deep]
+        shown = arms[row // deep * across : (row // deep + 1) * across]
         for ax, arm in zip(axes, shown, strict=False):
             _map(ax, values.sel(arm=arm), norm, colours)
-            if row % 2 == 0:
-                title = f"{_title(arm, 86 // across)}\n{casualties(results, arm)}"
+            if row % deep == 0:
+                title = f"{titled(arm, 86 // across)}\n{casualties(results, arm)}"
                 ax.set_title(title.strip())
         for ax in axes[len(shown) :]:
             ax.set_visible(False)
@@ -102,22 +78,13 @@ def write_figures(
     return written
 
 
-def _curve(
-    axes: Axes, values: xr.DataArray, gone: npt.NDArray[np.bool_], index: int, faint: float
-) -> None:
-    """Draws `values`, `[seed, epoch]`, of the seeds that are not lost, where they were measured."""
-    kept = values.isel(seed=np.flatnonzero(~gone)).dropna("epoch", how="all")
-    if not kept.size:
-        return
-    look, epochs = _look(index), kept["epoch"].values
-    every = max(1, len(epochs) // 8)
-    axes.fill_between(
-        epochs, kept.min("seed"), kept.max("seed"), color=look["color"], alpha=faint, linewidth=0
-    )
-    offset = index % every
-    axes.plot(
-        epochs, kept.mean("seed"), linewidth=1.3, markersize=3.5, markevery=(offset, every), **look
-    )
+def _panels(results: xr.Dataset) -> list[Panel]:
+    """What is mapped of every arm: dead units, and the flow where it was measured."""
+    dead, flow = dead_percent(results), log_flow(results)
+    panels: list[Panel] = [(dead, Normalize(0, 100), DEAD_COLOURS, "neither", "dead units (%)")]
+    if not np.isnan(flow.values).all():
+        panels.append((flow, *_decades(flow.values), "log₁₀ flow"))
+    return panels
 
 
 def _map(axes: Axes, values: xr.DataArray, norm: Normalize, colours: Colormap) -> None:
@@ -159,27 +126,8 @@ def _label_layers(grid: npt.NDArray[Any], layers: list[str]) -> None:
     step = math.ceil(len(layers) / 8)
     ticks = range(0, len(layers), step)
     for axes in grid[:, 0]:
-        axes.set_yticks(ticks, [_short(layers[tick], 10) for tick in ticks])
+        axes.set_yticks(ticks, [short(layers[tick], 10) for tick in ticks])
     for column in grid.T:
         lowest = [axes for axes in column if axes.get_visible()][-1]
         lowest.tick_params(labelbottom=True)
         lowest.set_xlabel("epoch")
-
-
-def _look(index: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the arm at `index`; no two of 84 arms share all three."""
-    return {
-        "color": COLOURS[index % len(COLOURS)],
-        "marker": MARKERS[index % len(MARKERS)],
-        "dashes": DASHES[index % len(DASHES)],
-    }
-
-
-def _title(arm: str, width: int) -> str:
-    """The name in lines of at most `width`, broken at blanks and after underscores."""
-    return textwrap.fill(_short(arm, 2 * width).replace("_", "_ "), width).replace("_ ", "_")
-
-
-def _short(name: str, width: int) -> str:
-    name = plain(name)
-    return name if len(name) <= width else name[: width - 1] + "…"

@@ -17,6 +17,10 @@ from fishjax.store import write_atomically
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^Dv<>pP*Xh"
 DASHES = ((), (4, 1.5), (1, 1), (5, 1, 1, 1))
+TEXT_WIDTH, PAGE_HEIGHT = 6.75, 9.0
+"""Inches."""
+ACROSS = 6
+"""Panels beside one another, at most."""
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 7.5,

@@ -6,6 +6,7 @@ per cent and points.
 
 import math
 import re
+import textwrap
 import unicodedata
 from dataclasses import dataclass, replace
 
@@ -128,3 +129,14 @@ def plain(text: str) -> str:
     """`text` on one line: control, format and lone surrogate characters become blanks."""
     kept = (" " if unicodedata.category(c)[0] in "CZ" else c for c in text)
     return " ".join("".join(kept).split())
+
+
+def titled(arm: str, width: int) -> str:
+    """The name in lines of at most `width`, broken at blanks and after underscores."""
+    return textwrap.fill(short(arm, 2 * width).replace("_", "_ "), width).replace("_ ", "_")
+
+
+def short(name: str, width: int) -> str:
+    """The name as plain text, cut to `width`."""
+    name = plain(name)
+    return name if len(name) <= width else name[: width - 1] + "…"
