@@ -1,4 +1,4 @@
-"""Writes the README's tables anew from the results kept in `experiments/results/`.
+"""Writes the README's and the studies' tables anew from the results in `experiments/results/`.
 
     python -m experiments.readme
 
@@ -22,12 +22,13 @@ from fishjax.present.table import Table
 from fishjax.present.tables import ablation_table, claims_table, placebo_table, scenario_table
 
 ROOT = pathlib.Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "experiments" / "studies.md")
 RESULTS = ROOT / "experiments" / "results"
 BLOCK = re.compile(r"<!-- (\w+) (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 def render(text: str) -> str:
-    """The README with every block made anew."""
+    """A page with every block made anew."""
     return BLOCK.sub(lambda block: _block(block[1], block[2]), text)
 
 
@@ -94,9 +95,9 @@ OVER_SOURCES = {
 
 
 def main() -> None:
-    """Rewrites README.md in place."""
-    readme = ROOT / "README.md"
-    readme.write_text(render(readme.read_text()))
+    """Rewrites the pages in place."""
+    for page in PAGES:
+        page.write_text(render(page.read_text()))
 
 
 if __name__ == "__main__":

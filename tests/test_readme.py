@@ -1,14 +1,16 @@
 """The README's tables are those of the results kept beside the studies, to the letter."""
 
-import pathlib
+import pytest
 
-from experiments.readme import BLOCK, render
+from experiments.all import STUDIES
+from experiments.readme import BLOCK, PAGES, RESULTS, SOURCES, render
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
+README, OF_STUDIES = PAGES
 
 
-def test_the_readme_is_what_its_command_writes():
-    text = README.read_text()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_is_what_its_command_writes(page):
+    text = page.read_text()
     assert render(text) == text, "run python -m experiments.readme"
 
 
@@ -17,3 +19,11 @@ def test_the_readme_shows_the_study_on_both_sources():
     for source in ("reef", "f4k"):
         for maker in ("about", "scenario", "ablation", "claims"):
             assert (maker, f"dying_relu/{source}.json") in shown
+
+
+def test_every_other_study_that_has_verdicts_is_shown_with_its_claims():
+    shown = {tuple(block) for block in BLOCK.findall(OF_STUDIES.read_text())}
+    for study in set(STUDIES) - {"dying_relu"}:
+        for source in SOURCES:
+            if (RESULTS / study / f"{source}.json").exists():
+                assert ("claims", f"{study}/{source}.json") in shown
