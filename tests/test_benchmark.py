@@ -226,6 +226,7 @@ def found(quick_compiler) -> dict:
         return benchmark(["smoke"], chosen, RUNS, 1, sys.executable, scale=False)
 
 
+@pytest.mark.slow
 def test_the_object_has_its_keys_and_says_who_ran(found):
     assert set(found) == KEYS
     assert all(set(row) == ROW_KEYS for row in found["rows"])
@@ -243,6 +244,7 @@ def test_the_object_has_its_keys_and_says_who_ran(found):
     assert found["probe_overhead"] is None
 
 
+@pytest.mark.slow
 def test_the_peers_beside_torch_are_compared_with_its_best(found):
     pytest.importorskip("torch", reason="the extra bench brings PyTorch")
     torch = [row for row in found["rows"] if row["peer"].startswith("torch")]
@@ -251,6 +253,7 @@ def test_the_peers_beside_torch_are_compared_with_its_best(found):
     assert found["machine"]["torch"]["threads"] >= 1
 
 
+@pytest.mark.slow
 def test_the_tables_say_it_in_words(found):
     text = tables.report(found)
     assert "fishjax as shipped, probes off" in text
@@ -291,6 +294,7 @@ def course(job, tmp_path) -> Course:
     return Course(job, tmp_path, {"backend": "cpu"}, str(tmp_path / "python"), 1, 0.01)
 
 
+@pytest.mark.slow
 def test_a_python_that_does_not_start_is_left_out_with_its_reason(course, found, monkeypatch):
     rows, left_out, about = heat.run(course, ["torch-eager"], print)
     assert (rows, about) == ([], {})

@@ -23,7 +23,7 @@ RUNS = {
 }
 
 
-@pytest.fixture(scope="module", params=["map", "vmap"])
+@pytest.fixture(scope="module", params=["map", pytest.param("vmap", marks=pytest.mark.slow)])
 def states(request):
     """By run: the parameters at the start and after each epoch, and the batch norm's statistics."""
     common = {"model__norm": "batch", "optim__decay": "decoupled", "watch__every": 1}

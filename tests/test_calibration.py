@@ -105,6 +105,7 @@ def test_a_world_keeps_mean_and_deviation(world):
     assert stats.skew(differences) == pytest.approx(lognormal, rel=0.15, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_pool_is_trained_once(tmp_path, monkeypatch):
     small = Scale(
         seeds=(0, 1),
@@ -120,6 +121,7 @@ def test_a_pool_is_trained_once(tmp_path, monkeypatch):
     assert spent["run_steps"] == spent_again["run_steps"] == 4
 
 
+@pytest.mark.slow
 def test_the_command_prints_every_row(tmp_path, monkeypatch, capsys):
     spent = {"run_steps": 0, "total_s": 0.0}
     monkeypatch.setattr(command, "trained", lambda scale, folder: (POOL, spent))

@@ -107,6 +107,7 @@ def test_what_has_not_begun_is_given_up(monkeypatch):
     assert begun == ["begin"]
 
 
+@pytest.mark.slow
 def test_the_next_signature_is_compiled_while_the_pack_before_it_trains(tmp_path, monkeypatch):
     """All arms of the study are one signature; a wider net is another."""
     wide = Arm("wide", {"model.widths": (5, 6)})
@@ -134,6 +135,7 @@ def test_the_next_signature_is_compiled_while_the_pack_before_it_trains(tmp_path
     assert timing["compiling_s"] > 0
 
 
+@pytest.mark.slow
 def test_a_second_process_with_the_cache_warm_compiles_nothing(tmp_path):
     """What the machine's kernels are, and which are fastest, is known already."""
     known = native.load() and cache_folder("native").parent

@@ -509,6 +509,7 @@ STUDY = Study(
 DATA = "reef:classes=3,train=96,test=24"
 
 
+@pytest.mark.slow
 def test_corrupted_arms_share_one_program_and_leave_their_labels(tmp_path, monkeypatch):
     compiled = []
     original = Program.lower

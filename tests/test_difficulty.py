@@ -14,6 +14,7 @@ from fishjax.settings import override
 from fishjax.sweep import Arm, cells
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shipped_code")
 def test_a_small_cnn_reaches_70_to_95_percent():
     """Measured at the defaults: see the assertion's message when it fails."""

@@ -64,6 +64,7 @@ def test_slurm_refuses_to_run_outside_an_array():
     assert "sbatch" in done.stderr
 
 
+@pytest.mark.slow
 def test_two_local_shards_end_with_the_table_of_one_process(tmp_path):
     tiny = tmp_path / "python"
     tiny.write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} -m tests.tiny_study "$@"\n')

@@ -51,6 +51,7 @@ def test_differences_are_relative_above_one_and_see_what_is_missing(ours, theirs
     assert part.difference() == pytest.approx(difference)
 
 
+@pytest.mark.slow
 def test_the_table_says_what_a_part_costs():
     """Beside a network of one convolution."""
     small = {"model.depth": 1, "model.widths": (4,), "model.dense": (), "data.train_size": 32}

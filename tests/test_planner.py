@@ -28,7 +28,7 @@ def program_and_pack(mapping):
     return (Program(setup, mapping), *make_slots([hyper], [0], make_feed(setup)))
 
 
-@pytest.fixture(scope="module", params=["map", "vmap"])
+@pytest.fixture(scope="module", params=["map", pytest.param("vmap", marks=pytest.mark.slow)])
 def measured(request):
     """A program, the pool and a pack of one, and the lines of its pieces."""
     program, shared, slots = program_and_pack(request.param)
@@ -183,6 +183,7 @@ def test_memory_that_runs_out_twice_and_other_errors_are_not_swallowed(tmp_path,
     assert not outcomes(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_resume_obeys_the_pinned_width_whatever_it_would_choose(finished, tmp_path, monkeypatch):
     folder = tmp_path / "out"
     monkeypatch.setattr(workplace, "planned", lambda *_: 6)

@@ -1,14 +1,25 @@
 """Every study, at every scale and on both sources, up to the moment it would compile."""
 
+import functools
 import importlib
 
 import pytest
 
 from experiments.all import STUDIES
+from fishjax.data import source
 from tests.commands import run_study
 
 
-@pytest.mark.parametrize("scale", ["smoke", "laptop", "paper"])
+@pytest.fixture(scope="module", autouse=True)
+def _images_of_a_source_are_drawn_once():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "make_reef", functools.cache(source.make_reef))
+        yield
+
+
+@pytest.mark.parametrize(
+    "scale", ["smoke", "laptop", pytest.param("paper", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_can_be_run_on_reef(name, scale, tmp_path, capfd):
     study = importlib.import_module(f"experiments.{name}").STUDY

@@ -132,6 +132,7 @@ def stopped(folder: pathlib.Path, *moment: str) -> tuple[int, int]:
     return done.returncode, len(list(folder.rglob("DONE.json")))
 
 
+@pytest.mark.slow
 def test_a_study_that_is_stopped_again_and_again_ends_in_the_same_tables(finished, tmp_path):
     folder = tmp_path / "out"
     assert stopped(folder, "SIGKILL", "commit", "2") == (-signal.SIGKILL, 1)

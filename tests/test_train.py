@@ -38,6 +38,17 @@ def run_pack(setup, hypers, seeds, mapping="map", active=None, kernels=XLA):
     return jax.tree.map(lambda leaf: leaf[:runs], jax.device_get((state, seen)))
 
 
+def by_hand(setup, hyper, key, feed):
+    """The state before the first step, and what a step of one minibatch makes of a state."""
+    model, counts = build(setup), class_counts(feed, setup.classes)
+    one = jax.jit(functools.partial(step, setup, model))
+
+    def take(state, batch):
+        return one(hyper, key, feed, counts, state, batch, state.step)
+
+    return jax.jit(functools.partial(begin, setup))(hyper, key), take
+
+
 def of_run(tree, slot):
     return jax.tree.map(lambda leaf: leaf[slot], tree)
 
@@ -86,12 +97,11 @@ def test_a_diverged_run_is_frozen_and_its_neighbours_are_bit_equal(mapping):
 
 def test_a_frozen_run_keeps_the_network_from_before_its_bad_step():
     setup, hyper = tiny()
-    model, feed, key = build(setup), make_feed(setup), jax.random.key(0)
-    hyper = as_arrays(hyper._replace(lr=1e30))
-    state, counts = begin(setup, hyper, key), class_counts(feed, setup.classes)
+    feed, hyper = make_feed(setup), as_arrays(hyper._replace(lr=1e30))
+    state, take = by_hand(setup, hyper, jax.random.key(0), feed)
     for _ in range(3):
         before = state
-        state, _ = step(setup, model, hyper, key, feed, counts, state, feed.train[:8], state.step)
+        state, _ = take(state, feed.train[:8])
         if state.bad_step >= 0:
             break
     assert state.bad_step == before.step
@@ -156,13 +166,12 @@ def test_three_training_steps_equal_pytorch(norm, activation):
         hyper__clip=0.7,
         hyper__label_smoothing=0.1,
     )
-    model, feed, key = build(setup), make_feed(setup), jax.random.key(1)
-    hyper = as_arrays(hyper)
-    state, counts = begin(setup, hyper, key), class_counts(feed, setup.classes)
+    feed, hyper = make_feed(setup), as_arrays(hyper)
+    state, take = by_hand(setup, hyper, jax.random.key(1), feed)
     twin = TorchTwin(torch, setup, state.variables, float(hyper.slope))
     for i in range(3):
         batch = feed.train[4 * i : 4 * i + 8]
-        state, (loss, _) = step(setup, model, hyper, key, feed, counts, state, batch, state.step)
+        state, (loss, _) = take(state, batch)
         assert float(loss) == pytest.approx(twin.step(feed, batch, hyper), rel=1e-4)
     for name, leaves in twin.leaves().items():
         for leaf, value in leaves.items():
