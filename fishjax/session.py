@@ -66,6 +66,7 @@ class Session:
             "tuning": dataclasses.asdict(self.scale.tuning),
             "seeds": list(self.seeds),
             DECLARED: self._declared().as_json(),
+            **({"lines": [list(line) for line in self.lines]} if self.lines else {}),
         }
         pinned = self.place.pin(plan, growing="seeds")
         self.seeds = tuple(pinned["seeds"])

@@ -108,6 +108,13 @@ def test_lines_that_say_nothing_are_refused(pairs, message):
         dataclasses.replace(STUDY, lines=pairs)
 
 
+def test_other_lines_are_another_study(finished, capfd):
+    other = dataclasses.replace(STUDY, lines=(("deep", "plain"),))
+    assert run(finished, other) == 2
+    assert "lines" in capfd.readouterr().err
+    assert run(finished) == 0
+
+
 def test_networks_of_two_shapes_are_refused_before_anything_is_written(tmp_path, capfd):
     arms = (*STUDY.arms[:2], Arm("deep", {"model.depth": 3}))
     study = dataclasses.replace(STUDY, arms=arms, lines=(("deep", "plain"),))
