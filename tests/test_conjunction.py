@@ -162,6 +162,13 @@ def test_one_contrast_among_several(one, two, three, verdict, found):
         )
 
 
+def test_where_none_is_found_it_is_read_at_one_in_the_claims_direction():
+    """A contrast that goes clearly the other way says less of the claim than an open one."""
+    entry = some(results(one=OPPOSITE, two=NEGLIGIBLE - 0.01, three=OPEN))
+    assert (entry["verdict"], entry["metric"]) == ("inconclusive", "three")
+    assert entry["members"][0]["p"] < entry["p"]
+
+
 def test_members_have_the_p_and_the_interval_of_max_t():
     columns = np.stack([0.03 + LARGE, 0.05 + 0.06 * OTHER_NOISE, NEGLIGIBLE], axis=1)
     entry = some(results(**dict(zip(LAYERS, columns.T, strict=True))))

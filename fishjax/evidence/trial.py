@@ -26,7 +26,10 @@ class Trial:
 
     @property
     def found(self) -> int:
-        """Which of the outcome's contrasts the claim is read at: of those met the most certain."""
+        """Which of the outcome's contrasts the claim is read at.
+
+        The most certain of those that are met; else of those in the claim's direction; else of all.
+        """
         return min(range(len(self.outcomes)), key=self._uncertainty)
 
     @property
@@ -50,9 +53,10 @@ class Trial:
         """How many pairs there are."""
         return len(self.outcome.effect.pairs.seeds)
 
-    def _uncertainty(self, index: int) -> tuple[bool, float, float]:
+    def _uncertainty(self, index: int) -> tuple[bool, bool, float, float]:
         outcome = self.outcomes[index]
-        return not outcome.met, outcome.effect.p, -outcome.effect.claimed[0]
+        effect = outcome.effect
+        return not outcome.met, not effect.benefit > 0, effect.p, -effect.claimed[0]
 
 
 def try_claim(claim: Claim, alpha: float, results: xr.Dataset) -> Trial:
