@@ -1,5 +1,6 @@
 """The native CPU kernels against the composed ones, and the library they live in."""
 
+import dataclasses
 import functools
 import itertools
 import os
@@ -18,8 +19,7 @@ from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Block, Geometry, Kernels, Lowering, lowered_by
 from fishjax.nn.lowerings.native_block import composed, native_block
 from fishjax.nn.lowerings.native_convolution import TARGETS, computes, native_convolution
-from tests.runs import tiny
-from tests.test_train import assert_close, assert_equal, of_run, run_pack
+from tests.packs import assert_close, assert_equal, of_run, run_pack, tiny
 
 REQUIRED = os.environ.get("FISHJAX_REQUIRE_NATIVE") == "1"
 
@@ -272,34 +272,33 @@ def assert_refused(library, which, images, kernel, output, changes):
         )
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
-def test_a_run_of_60_steps_by_native_kernels_equals_one_by_xlas(norm):
+@pytest.fixture(params=["none", "batch"])
+def pooled_once(request, shipped_code):
+    """A run of 60 steps whose second block alone is pooled, and the native kernels."""
     need("onednn")
     need("block")
-    setup, hyper = tiny(model__norm=norm, model__pool_every=2, optim__epochs=30, watch__every=10)
+    setup, hyper = tiny(model__norm=request.param, model__pool_every=2)
+    return setup, hyper, kernels.kernels(kernels.ENGINES["native"])
+
+
+def test_a_run_of_60_steps_by_native_kernels_equals_one_by_xlas(pooled_once):
+    setup, hyper, engine = pooled_once
     hypers = [hyper._replace(lr=0.01), hyper._replace(lr=0.02, slope=0.1)]
-    ours, theirs = (
-        run_pack(setup, hypers, [3, 4], kernels=each)
-        for each in (kernels.kernels(kernels.ENGINES["native"]), XLA)
-    )
+    ours, theirs = (run_pack(setup, hypers, [3, 4], kernels=each) for each in (engine, XLA))
     assert ours[0].step[0] == 60
     assert_close(ours[0].variables, theirs[0].variables, rtol=2e-3, atol=2e-4)
     assert_close(ours[1][1].watched.units, theirs[1][1].watched.units, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", ["none", "batch"])
-@pytest.mark.usefixtures("shipped_code")
-def test_by_native_kernels_neither_slot_nor_diverged_neighbour_nor_probes_matter(norm):
-    need("onednn")
-    need("block")
-    engine = kernels.kernels(kernels.ENGINES["native"])
-    setup, hyper = tiny(model__norm=norm)
-    quiet, _ = tiny(model__norm=norm, watch__flow="off", watch__units="off")
+def test_by_native_kernels_neither_slot_nor_diverged_neighbour_nor_probes_matter(pooled_once):
+    setup, hyper, engine = pooled_once
+    off = dataclasses.replace(setup.watch, flow="off", units="off")
+    quiet = dataclasses.replace(setup, watch=off)
     calm, wild = hyper._replace(lr=0.01), hyper._replace(lr=1e30)
     first, _ = run_pack(setup, [hyper, wild, calm], [3, 4, 5], kernels=engine)
     other, _ = run_pack(quiet, [calm, calm, hyper], [5, 6, 3], kernels=engine)
     assert first.bad_step.tolist()[0] == first.bad_step.tolist()[2] == -1
-    assert first.bad_step[1] >= 0 or norm == "batch"
+    assert first.bad_step[1] >= 0 or setup.model.normed
     for ours, theirs in ((0, 2), (2, 0)):
         assert_equal(of_run(first.variables, ours), of_run(other.variables, theirs))
 

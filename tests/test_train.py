@@ -3,39 +3,17 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fishjax import train
-from fishjax.engine.program import XLA, Program
 from fishjax.feed import class_counts
 from fishjax.nn.models import build
 from fishjax.train import begin, step
-from tests.runs import as_arrays, make_feed, make_slots, tiny
+from tests.packs import assert_close, assert_equal, of_run, run_pack, tiny
+from tests.runs import as_arrays, make_feed
 
 pytestmark = pytest.mark.usefixtures("shipped_code")
-WIDTH = 4
-LONG = {"optim__epochs": 30, "watch__every": 10}
-
-
-compiled = functools.cache(Program)
-
-
-def run_pack(setup, hypers, seeds, mapping="map", active=None, kernels=XLA):
-    """Final state, traces and evaluations of a pack on the host, whose last slots are idle."""
-    runs, idle = len(hypers), WIDTH - len(hypers)
-    shared, slots = make_slots(hypers + hypers[:1] * idle, seeds + [0] * idle, make_feed(setup))
-    slots = slots._replace(active=jnp.asarray((active or [True] * runs) + [False] * idle))
-    program = compiled(setup, mapping, kernels)
-    state = program.begin(shared, slots)
-    state, evaluation = program.assess(shared, slots, state)
-    seen = [evaluation]
-    for _ in range(setup.optim.epochs // setup.watch.every):
-        state, trace = program.advance(shared, slots, state)
-        state, evaluation = program.assess(shared, slots, state)
-        seen += [trace, evaluation]
-    return jax.tree.map(lambda leaf: leaf[:runs], jax.device_get((state, seen)))
 
 
 def by_hand(setup, hyper, key, feed):
@@ -49,21 +27,9 @@ def by_hand(setup, hyper, key, feed):
     return jax.jit(functools.partial(begin, setup))(hyper, key), take
 
 
-def of_run(tree, slot):
-    return jax.tree.map(lambda leaf: leaf[slot], tree)
-
-
-def assert_equal(a, b):
-    jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
-def assert_close(a, b, rtol, atol):
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=rtol, atol=atol), a, b)
-
-
 @pytest.mark.parametrize("mapping", ["map", "vmap"])
 def test_a_packed_run_equals_the_same_run_alone_over_60_steps(mapping):
-    setup, hyper = tiny(**LONG)
+    setup, hyper = tiny()
     others = [hyper._replace(lr=lr, bias_shift=0.1) for lr in (0.01, 0.02, 0.1)]
     packed, _ = run_pack(setup, [others[0], hyper, *others[1:]], [5, 3, 6, 7], mapping)
     feed = make_feed(setup)
@@ -117,14 +83,15 @@ def test_an_idle_slot_computes_nothing_and_changes_nothing():
     assert half[0].step[1] == 0
 
 
-@pytest.mark.parametrize("changes", [{}, {"model__norm": "batch"}], ids=["plain", "batch norm"])
-def test_probes_leave_the_trajectory_bit_for_bit(changes):
+@pytest.mark.parametrize(
+    ("norm", "watch"), [("none", "epoch"), ("none", "step"), ("batch", "step")], ids=str
+)
+def test_probes_leave_the_trajectory_bit_for_bit(norm, watch):
     states = []
-    for watch in ("off", "epoch", "step"):
-        setup, hyper = tiny(watch__flow=watch, watch__units=watch, **LONG, **changes)
+    for probes in ("off", watch):
+        setup, hyper = tiny(model__norm=norm, watch__flow=probes, watch__units=probes)
         states.append(run_pack(setup, [hyper, hyper._replace(lr=0.1)], [3, 4])[0])
-    assert_equal(states[0], states[1])
-    assert_equal(states[0], states[2])
+    assert_equal(*states)
 
 
 def test_per_epoch_probes_are_the_means_of_the_per_step_ones():
@@ -132,9 +99,9 @@ def test_per_epoch_probes_are_the_means_of_the_per_step_ones():
     coarse, _ = tiny()
     by_step = run_pack(fine, [hyper], [3])[1][1].watched
     by_epoch = run_pack(coarse, [hyper], [3])[1][1].watched
-    assert by_step.flow["flow"].shape == (1, 4, 4)
-    assert by_epoch.flow["flow"].shape == (1, 2, 4)
-    means = jax.tree.map(lambda x: x.reshape(1, 2, 2, *x.shape[2:]).mean(2), by_step)
+    assert by_step.flow["flow"].shape == (1, 20, 4)
+    assert by_epoch.flow["flow"].shape == (1, 10, 4)
+    means = jax.tree.map(lambda x: x.reshape(1, 10, 2, *x.shape[2:]).mean(2), by_step)
     assert_close(means, by_epoch, rtol=1e-5, atol=1e-6)
 
 
