@@ -20,8 +20,10 @@ QUICK = (
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
     "--xla_cpu_parallel_codegen_split_count=1"
 )
+EMITTERS = {}
+"""Those that are shipped: they decide what the compiled program holds, not only its code."""
 if importlib.metadata.version("jaxlib") < "0.12":
-    SHIPPED["xla_cpu_use_fusion_emitters"] = True
+    EMITTERS["xla_cpu_use_fusion_emitters"] = True
     QUICK += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{QUICK} {os.environ.get('XLA_FLAGS', '')}"
 
@@ -41,7 +43,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 def shipped_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine's programs as they are shipped, for tests that compare bits."""
     options = program._options
-    monkeypatch.setattr(program, "_options", lambda name: {**SHIPPED, **options(name)})
+    monkeypatch.setattr(program, "_options", lambda name: {**SHIPPED, **EMITTERS, **options(name)})
 
 
 @pytest.fixture(scope="session")

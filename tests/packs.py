@@ -11,9 +11,8 @@ from tests import runs
 from tests.runs import make_feed, make_slots
 
 WIDTH = 4
-tiny = functools.partial(runs.tiny, optim__epochs=30, watch__every=10)
-"""One length for all tests: runs that differ in nothing else share their compiled programs."""
-
+tiny = functools.partial(runs.tiny, model__pool_every=2, optim__epochs=30, watch__every=10)
+"""One base for all tests: runs that differ in nothing static share their compiled programs."""
 
 compiled = functools.cache(Program)
 

@@ -11,7 +11,7 @@ from tests.commands import run_study
 @pytest.mark.slow
 def test_the_study_runs_at_smoke_scale_on_photographs(photographs, tmp_path, capfd):
     options = ("--scale", "smoke", "--data", f"f4k:{photographs}", "--out", str(tmp_path / "out"))
-    assert run_study(dying_relu.STUDY, *options) == 0
+    assert run_study(dying_relu.STUDY, *options, figures=True) == 0
     printed = capfd.readouterr().out
     for id in ("S3", "3.1", "3.2", "3.3", "3.4"):
         assert id in printed
@@ -21,5 +21,5 @@ def test_the_study_runs_at_smoke_scale_on_photographs(photographs, tmp_path, cap
 
 def test_the_study_runs_at_smoke_scale_on_reef(tmp_path, capfd):
     options = ("--scale", "smoke", "--data", "reef", "--out", str(tmp_path / "out"))
-    assert run_study(dying_relu.STUDY, *options) == 0
+    assert run_study(dying_relu.STUDY, *options, figures=True) == 0
     assert str(tmp_path / "out") in capfd.readouterr().out.replace("\n", "")

@@ -62,7 +62,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("everything") / "out"
     engine = "native" if {"block", "onednn"} <= set(native.load().loaded) else "xla"
     options = ("--scale", "smoke", "--data", DATA, "--engine", engine, "--out", str(folder))
-    assert run_study(STUDY, *options) == 0
+    assert run_study(STUDY, *options, figures=True) == 0
     return folder
 
 

@@ -21,8 +21,8 @@ from fishjax.measure.activations import BINS
 from fishjax.network import Network
 from fishjax.nn import layers
 from fishjax.nn.models import build
+from tests.hlo import as_shipped, faults
 from tests.runs import as_arrays, make_feed, make_slots, tiny
-from tests.test_hlo import faults
 
 COSTLY = tuple(MEASURES)
 
@@ -76,7 +76,7 @@ def test_the_products_with_the_hessian_use_fast_kernels_only():
     def all_runs(runs):
         return lax.map(lambda variables: further(net._replace(variables=variables)), runs)
 
-    assert faults(jax.jit(all_runs).lower(runs).compile().as_text()) == []
+    assert faults(as_shipped(jax.jit(all_runs).lower(runs))) == []
 
 
 def test_the_noise_scale_equals_a_loop_over_micro_batches():

@@ -15,9 +15,9 @@ from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Kernels, Lowering
 from fishjax.nn.lowerings.closed_block import closed_block
 from fishjax.nn.lowerings.packed import packed
+from tests.hlo import as_shipped, faults
 from tests.runs import as_arrays, make_feed, make_slots, tiny
 
-LAYOUT = "b01f_01io->b01f"
 RANDOM = re.compile(r"threefry|jit\(_uniform\)|jit\(_shuffle\)")
 LOOPS = {
     "begin": 5,  # over runs; the columns to orthogonalise, for each of four shapes of kernel
@@ -26,20 +26,6 @@ LOOPS = {
     "finish": 2,  # over runs; over the shares of units killed
 }
 """What loops a compiled CPU program has, but for those that draw random numbers."""
-
-
-def faults(hlo: str) -> list[str]:
-    """What in a compiled CPU program would be slow: one line for each."""
-    slow = r"\bscatter\(|select-and-scatter\(|all-gather\(|all-reduce\(|all-to-all\(|collective-"
-    found = re.findall(slow, hlo)
-    for line in hlo.splitlines():
-        if " convolution(" not in line:
-            continue
-        layout = re.search(r"dim_labels=(\S+?)(?:,|$)", line)
-        window = re.search(r"window=\{([^}]*)\}", line)
-        if (layout and layout[1] != LAYOUT) or (window and "lhs_dilate" in window[1]):
-            found.append(line.strip()[:120])
-    return found
 
 
 def loops(hlo: str) -> list[str]:
@@ -56,8 +42,7 @@ def compiled(name: str = "advance", lowering: Lowering | None = None, **changes:
     program = Program(setup, "map")
     if lowering:
         program = Program(setup, "map", Kernels(lambda geometry: lowering, closed_block))
-    lowered = program.lower(PIECES[name], *program.arguments(*slots)[name])
-    return lowered.compile().as_text()
+    return as_shipped(program.lower(PIECES[name], *program.arguments(*slots)[name]))
 
 
 @pytest.mark.parametrize("norm", ["none", "batch"])
@@ -98,7 +83,7 @@ def test_the_same_look_finds_a_gather_gradient_and_a_window_pool():
         pooled = lax.reduce_window(x, -jnp.inf, lax.max, (2, 2), (2, 2), "VALID")
         return jnp.sum(pooled[jnp.arange(2)] ** 2)
 
-    hlo = jax.jit(jax.grad(loss)).lower(jnp.ones((8, 8))).compile().as_text()
+    hlo = as_shipped(jax.jit(jax.grad(loss)).lower(jnp.ones((8, 8))))
     assert any("scatter" in fault for fault in faults(hlo))
 
 

@@ -273,16 +273,16 @@ def assert_refused(library, which, images, kernel, output, changes):
 
 
 @pytest.fixture(params=["none", "batch"])
-def pooled_once(request, shipped_code):
+def natively(request, shipped_code):
     """A run of 60 steps whose second block alone is pooled, and the native kernels."""
     need("onednn")
     need("block")
-    setup, hyper = tiny(model__norm=request.param, model__pool_every=2)
+    setup, hyper = tiny(model__norm=request.param)
     return setup, hyper, kernels.kernels(kernels.ENGINES["native"])
 
 
-def test_a_run_of_60_steps_by_native_kernels_equals_one_by_xlas(pooled_once):
-    setup, hyper, engine = pooled_once
+def test_a_run_of_60_steps_by_native_kernels_equals_one_by_xlas(natively):
+    setup, hyper, engine = natively
     hypers = [hyper._replace(lr=0.01), hyper._replace(lr=0.02, slope=0.1)]
     ours, theirs = (run_pack(setup, hypers, [3, 4], kernels=each) for each in (engine, XLA))
     assert ours[0].step[0] == 60
@@ -290,8 +290,8 @@ def test_a_run_of_60_steps_by_native_kernels_equals_one_by_xlas(pooled_once):
     assert_close(ours[1][1].watched.units, theirs[1][1].watched.units, rtol=0, atol=1e-6)
 
 
-def test_by_native_kernels_neither_slot_nor_diverged_neighbour_nor_probes_matter(pooled_once):
-    setup, hyper, engine = pooled_once
+def test_by_native_kernels_neither_slot_nor_diverged_neighbour_nor_probes_matter(natively):
+    setup, hyper, engine = natively
     off = dataclasses.replace(setup.watch, flow="off", units="off")
     quiet = dataclasses.replace(setup, watch=off)
     calm, wild = hyper._replace(lr=0.01), hyper._replace(lr=1e30)

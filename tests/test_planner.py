@@ -140,7 +140,10 @@ def finished(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError(), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")],
+    [
+        pytest.param(MemoryError(), marks=pytest.mark.slow),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"),
+    ],
     ids=["host", "device"],
 )
 def test_memory_that_runs_out_halves_the_pack_and_changes_no_number(

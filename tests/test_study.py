@@ -31,14 +31,28 @@ from tests.tiny_study import ACCURACY, DATA, STUDY
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def run(*options: str) -> int:
-    return run_study(STUDY, "--data", DATA, *options)
+def run(*options: str, **drawn: bool) -> int:
+    return run_study(STUDY, "--data", DATA, *options, **drawn)
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def lowered():
+    """The programs that `finished` was computed by, as often as they were compiled."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, lowered):
     folder = tmp_path_factory.mktemp("study") / "out"
-    assert run("--out", str(folder)) == 0
+    original = Program.lower
+
+    def counting(self, piece, *args):
+        lowered.append((self.setup, piece.__name__))
+        return original(self, piece, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Program, "lower", counting)
+        assert run("--out", str(folder), figures=True) == 0
     return folder
 
 
@@ -267,17 +281,9 @@ def test_a_dry_run_says_the_cost_and_writes_nothing(tmp_path, capfd):
     assert not (tmp_path / "out").exists()
 
 
-def test_no_program_is_compiled_twice_for_one_signature(tmp_path, monkeypatch):
-    compiled = []
-    original = Program.lower
-
-    def counting(self, piece, *args):
-        compiled.append((self.setup, piece.__name__))
-        return original(self, piece, *args)
-
-    monkeypatch.setattr(Program, "lower", counting)
-    assert run("--out", str(tmp_path / "out")) == 0
-    assert len(compiled) == len(set(compiled)) == 4
+@pytest.mark.usefixtures("finished")
+def test_no_program_is_compiled_twice_for_one_signature(lowered):
+    assert len(lowered) == len(set(lowered)) == 4
 
 
 def test_text_forms_of_seeds_and_shards():
