@@ -71,7 +71,16 @@ def apart(peer, expected: np.ndarray, steps: int = GATE_STEPS) -> float:
     return float(np.abs(found / expected[:, :steps] - 1).max())
 
 
-@pytest.mark.parametrize("name", [*jax_peers.PEERS, *fishjax_peers.PEERS])
+OTHER_ENGINES = {"fishjax-grouped", "fishjax-unrolled", "fishjax-patches", "fishjax-vmap"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in OTHER_ENGINES else [])
+        for name in (*jax_peers.PEERS, *fishjax_peers.PEERS)
+    ],
+)
 def test_every_jax_peer_trains_as_the_reference_does(name, job, expected):
     if name == "fishjax-native" and "onednn" not in native.load().loaded:
         pytest.skip("; ".join(native.load().said))

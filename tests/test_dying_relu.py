@@ -7,8 +7,9 @@ import pytest
 from experiments import dying_relu
 from tests.commands import run_study
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_the_study_runs_at_smoke_scale_on_photographs(photographs, tmp_path, capfd):
     options = ("--scale", "smoke", "--data", f"f4k:{photographs}", "--out", str(tmp_path / "out"))
     assert run_study(dying_relu.STUDY, *options, figures=True) == 0

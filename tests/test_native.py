@@ -272,7 +272,7 @@ def assert_refused(library, which, images, kernel, output, changes):
         )
 
 
-@pytest.fixture(params=["none", "batch"])
+@pytest.fixture(params=[pytest.param("none", marks=pytest.mark.slow), "batch"])
 def natively(request, shipped_code):
     """A run of 60 steps whose second block alone is pooled, and the native kernels."""
     need("onednn")
