@@ -14,6 +14,7 @@ from tests.packs import assert_close, assert_equal, of_run, run_pack, tiny
 from tests.runs import as_arrays, make_feed
 
 pytestmark = pytest.mark.usefixtures("shipped_code")
+MAPPINGS = ["map", pytest.param("vmap", marks=pytest.mark.slow)]
 
 
 def by_hand(setup, hyper, key, feed):
@@ -27,7 +28,7 @@ def by_hand(setup, hyper, key, feed):
     return jax.jit(functools.partial(begin, setup))(hyper, key), take
 
 
-@pytest.mark.parametrize("mapping", ["map", "vmap"])
+@pytest.mark.parametrize("mapping", MAPPINGS)
 def test_a_packed_run_equals_the_same_run_alone_over_60_steps(mapping):
     setup, hyper = tiny()
     others = [hyper._replace(lr=lr, bias_shift=0.1) for lr in (0.01, 0.02, 0.1)]
@@ -47,7 +48,7 @@ def test_a_runs_slot_and_neighbours_do_not_matter():
     assert_equal(of_run(first, 0), of_run(last, 1))
 
 
-@pytest.mark.parametrize("mapping", ["map", "vmap"])
+@pytest.mark.parametrize("mapping", MAPPINGS)
 def test_a_diverged_run_is_frozen_and_its_neighbours_are_bit_equal(mapping):
     setup, hyper = tiny()
     wild = hyper._replace(lr=1e30)
