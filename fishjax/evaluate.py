@@ -56,18 +56,20 @@ def read(
     """Scores of train, val and test, the activity `[unit]` of all units on all of train, and how
     its flipped labels are fitted.
     """
-    sets = (feed.train, feed.val, feed.test)
-    index = jnp.concatenate(sets)
+    index = jnp.concatenate((feed.train, feed.val, feed.test))
     is_train = jnp.arange(len(index)) < len(feed.train)
     logits, active = _over_batches(model, hyper, feed, variables, index, is_train)
     marks = [len(feed.train), len(feed.train) + len(feed.val)]
     train, val, test = jnp.split(logits, marks)
-    each = zip((train, val, test), sets, strict=True)
-    read_scores = tuple(scores(some, feed.labels[where]) for some, where in each)
+    read_scores = (
+        scores(train, feed.labels[feed.train]),
+        scores(val, feed.labels[feed.val]),
+        scores(test, feed.labels[feed.test]),
+    )
     flipped = {}
     if feed.clean is not None:
         flipped = fit_of_flipped(train, feed.labels[feed.train], feed.clean[feed.train])
-    return read_scores, active / len(feed.train), flipped  # type: ignore[return-value]
+    return read_scores, active / len(feed.train), flipped
 
 
 def examine(

@@ -15,7 +15,7 @@ from fishjax.study import Study
 def run_study(study: Study, *options: str, figures: bool = False) -> int:
     """The exit code of `python -m experiments.NAME OPTIONS`; unasked it draws no figures.
 
-    They take a third of the time of a study as small as the tests', and few look at them.
+    They take a quarter of the time of a study as small as the tests', and few look at them.
     """
     undrawn = contextlib.nullcontext() if figures else mock.patch.object(session, "write_figures")
     with undrawn, pytest.raises(SystemExit) as stop:

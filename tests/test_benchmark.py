@@ -29,7 +29,7 @@ from experiments.benchmark.__main__ import benchmark, chosen_peers
 from experiments.benchmark.course import GATE_RTOL, GATE_STEPS, Course
 from experiments.benchmark.remote import PeerError, Remote
 from experiments.benchmark.workload import WORKLOADS, Job, Workload
-from fishjax.engine import native
+from tests.needs import need
 
 RUNS = 2
 KEYS = {
@@ -82,8 +82,8 @@ OTHER_ENGINES = {"fishjax-grouped", "fishjax-unrolled", "fishjax-patches", "fish
     ],
 )
 def test_every_jax_peer_trains_as_the_reference_does(name, job, expected):
-    if name == "fishjax-native" and "onednn" not in native.load().loaded:
-        pytest.skip("; ".join(native.load().said))
+    if name == "fishjax-native":
+        need("onednn")
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         peer = {**jax_peers.PEERS, **fishjax_peers.PEERS}[name](job)
         peer.run(1)

@@ -19,16 +19,8 @@ from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Block, Geometry, Kernels, Lowering, lowered_by
 from fishjax.nn.lowerings.native_block import composed, native_block
 from fishjax.nn.lowerings.native_convolution import TARGETS, computes, native_convolution
+from tests.needs import need
 from tests.packs import assert_close, assert_equal, of_run, run_pack, tiny
-
-REQUIRED = os.environ.get("FISHJAX_REQUIRE_NATIVE") == "1"
-
-
-def need(library: str) -> None:
-    """Skips where the machine has no compiler or no oneDNN; CI must have both."""
-    if library not in native.load().loaded:
-        reason = "; ".join(native.load().said)
-        pytest.fail(reason) if REQUIRED else pytest.skip(reason)
 
 
 def block(threads: int = 1) -> Block:

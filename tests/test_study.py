@@ -31,8 +31,8 @@ from tests.tiny_study import ACCURACY, DATA, STUDY
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def run(*options: str, **drawn: bool) -> int:
-    return run_study(STUDY, "--data", DATA, *options, **drawn)
+def run(*options: str, figures: bool = False) -> int:
+    return run_study(STUDY, "--data", DATA, *options, figures=figures)
 
 
 @pytest.fixture(scope="module")

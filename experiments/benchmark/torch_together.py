@@ -64,7 +64,7 @@ class Mapped(Stacked):
 
     def _initial(self) -> list[torch.Tensor]:
         nets = [loaded(self._job, run, running=False) for run in range(self._job.runs)]
-        stacked = torch.func.stack_module_state(nets)[0]  # type: ignore[arg-type]
+        stacked = torch.func.stack_module_state(nets)[0]
         self._names = list(stacked)
         return [p.detach() for p in stacked.values()]
 

@@ -154,7 +154,7 @@ def build(setup: Setup) -> Model:
         *,
         train: bool,
         key: jax.Array | None = None,
-        probe: Probe = Probe(),  # noqa: B008
+        probe: Probe = Probe(),
     ) -> Output:
         tree = {"params": variables.params, "batch_stats": variables.stats}
         mutable = ["batch_stats"] if train else []

@@ -153,11 +153,11 @@ def _hooked(module: nnx.Module, hook: Hook) -> Iterator[dict[str, jax.Array]]:
 
     try:
         for cls, original in originals.items():
-            cls.__call__ = patched(original)  # type: ignore[method-assign]
+            cls.__call__ = patched(original)
         yield tapped
     finally:
         for cls, original in originals.items():
-            cls.__call__ = original  # type: ignore[method-assign]
+            cls.__call__ = original
 
 
 def _caller(cls: type) -> list[type]:

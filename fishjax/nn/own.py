@@ -94,7 +94,7 @@ def _adapted(own: str, classes: int, size: int) -> Model:
         *,
         train: bool,
         key: jax.Array | None = None,
-        probe: Probe = Probe(),  # noqa: B008
+        probe: Probe = Probe(),
     ) -> Output:
         del hyper
         params = plan.restored(variables.params)
