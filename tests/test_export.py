@@ -71,6 +71,15 @@ def operations(text: str, name: str) -> list[str]:
     return [line for line in text.splitlines() if re.search(rf'= "?stablehlo\.{name}\b', line)]
 
 
+def loops(text: str) -> list[str]:
+    """All but that of a cumulative sum, one operation to the backend in jax 0.12.
+
+    What stands in the function `chlo.scan.impl` is for a backend that lacks the operation.
+    """
+    without = re.sub(r"func\.func private @chlo\.scan\.impl.*?\n  }", "", text, flags=re.DOTALL)
+    return operations(without, "while")
+
+
 def communication(text: str) -> list[str]:
     names = "all_gather|all_reduce|all_to_all|collective_|reduce_scatter"
     return [line for line in text.splitlines() if re.search(rf"stablehlo\.(?:{names})", line)]
@@ -85,14 +94,14 @@ def test_the_training_program_has_no_scatter_and_only_its_loops(platform, loweri
     text = exported(platform, lowering)
     assert operations(text, "scatter") == operations(text, "select_and_scatter") == []
     assert communication(text) == []
-    assert len(operations(text, "while")) == WHILES["advance"]
+    assert len(loops(text)) == WHILES["advance"]
 
 
 @pytest.mark.parametrize("name", PIECES)
 def test_the_other_pieces_have_only_their_loops(name):
     text = exported("cuda", "grouped", name)
     assert communication(text) == operations(text, "select_and_scatter") == []
-    assert len(operations(text, "while")) == WHILES[name]
+    assert len(loops(text)) == WHILES[name]
     assert operations(text, "scatter") == []
 
 
@@ -137,5 +146,5 @@ def test_the_same_look_finds_a_loop_and_a_scatter_in_a_layer(monkeypatch):
 
     monkeypatch.setattr(layers, "conv2d", looped)
     text = exported.__wrapped__("cuda", "grouped")
-    assert len(operations(text, "while")) > WHILES["advance"]
+    assert len(loops(text)) > WHILES["advance"]
     assert operations(text, "scatter")
