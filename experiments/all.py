@@ -20,6 +20,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, arg
 
 from fishjax.exits import DONE, SIGNALS, Stop, guarded
+from fishjax.fields import UsageError
 from fishjax.present.sources import claims_by_source, scenarios_by_source
 from fishjax.present.tables import write_table
 from fishjax.store import SUMMARY
@@ -51,8 +52,11 @@ def main(
     stop = Stop(SIGNALS)
     stop.at_once()
     sources = (GENERATED, *data)
+    names = [_name(source) for source in sources]
 
     def command() -> int:
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(f"two sources would both be called {twice!r} in the tables")
         for source in sources:
             for study in STUDIES:
                 if code := _wait(_command(study, source, out / scale, options), stop):

@@ -60,7 +60,7 @@ class Stop:
     def _wish(self, number: int, frame: FrameType | None) -> None:
         self._wished = True
         self.at_once()
-        _tell("stopping after this step; once more stops at once")
+        _tell("stopping after the epochs at hand; once more stops at once")
 
 
 def leave() -> NoReturn:

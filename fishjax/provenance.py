@@ -7,8 +7,12 @@ _SOURCE = pathlib.Path(__file__).parent
 
 
 def revision() -> dict[str, str | bool | None]:
-    """`revision` (a commit's hash, None outside a repository) and `modified` (uncommitted work)."""
-    head = _git("rev-parse", "HEAD")
+    """`revision` (a commit's hash) and `modified` (uncommitted work); None outside a repository.
+
+    A repository that merely surrounds the installed package is not its own.
+    """
+    tracked = _git("ls-files", "--error-unmatch", pathlib.Path(__file__).name)
+    head = _git("rev-parse", "HEAD") if tracked else None
     return {"revision": head, "modified": bool(_git("status", "--porcelain")) if head else None}
 
 

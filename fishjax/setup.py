@@ -92,6 +92,11 @@ class Setup:
         """Full minibatches in one pass; the rest of a shuffled epoch is left out."""
         return self.data.train_size // self.optim.batch_size
 
+    @property
+    def chunks(self) -> int:
+        """How often the network is evaluated after its start."""
+        return self.optim.epochs // self.watch.every
+
 
 def lower(config: Config, classes: int) -> tuple[Setup, Hyper]:
     """Splits a configuration into the program it needs and the numbers that program is fed."""

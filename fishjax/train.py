@@ -83,7 +83,7 @@ def train(
         state, evaluation = assess(setup, hyper, feed, state)
         return state, (trace, evaluation)
 
-    state, (trace, rest) = lax.scan(chunk, state, None, setup.optim.epochs // setup.watch.every)
+    state, (trace, rest) = lax.scan(chunk, state, None, setup.chunks)
     evaluations = jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), first, rest)
     return state, trace, evaluations, finish(setup, hyper, key, feed, state)
 

@@ -57,7 +57,8 @@ class Trained:
     def _logits(self, images: jax.Array) -> jax.Array:
         model, hyper = self.model()
         pixels = normalised(images, self.mean, self.deviation)
-        return model.apply(self.variables, pixels, hyper, train=False).logits
+        with jax.default_matmul_precision("highest"):
+            return model.apply(self.variables, pixels, hyper, train=False).logits
 
     def model(self) -> tuple[Model, Hyper]:
         """The functions of the network and the numbers that they take."""
@@ -108,7 +109,8 @@ def barrier(
 
     Batch norm's statistics are recomputed at every point as means over chunks of 256 of the
     images: those of `a` and `b` fit no network between them, and the barrier would be inflated.
-    The input's centring and scaling go along the line too.
+    The input's centring and scaling go along the line too. Products are of full float32, as in
+    training.
 
     Raises UsageError for networks of different shapes, ValueError for images they do not take.
     """
@@ -121,13 +123,15 @@ def barrier(
     train, read = _applied(setup)
     chunks = np.array_split(images, range(CHUNK, len(images), CHUNK))
     share = np.linspace(0.0, 1.0, points)
-    seen = []
-    for here in share:
-        at = _between(a, b, here)
+
+    def logits(at: Trained) -> jax.Array:
         pixels = [normalised(jnp.asarray(chunk), at.mean, at.deviation) for chunk in chunks]
         variables = refreshed(train, at.variables, hyper, pixels)
-        logits = jnp.concatenate([read(variables, some, hyper).logits for some in pixels])
-        seen.append(scores(logits, jnp.asarray(labels, jnp.int32)))
+        return jnp.concatenate([read(variables, some, hyper).logits for some in pixels])
+
+    with jax.default_matmul_precision("highest"):
+        lines = [logits(_between(a, b, here)) for here in share]
+    seen = [scores(each, jnp.asarray(labels, jnp.int32)) for each in lines]
     loss, accuracy = (np.asarray([getattr(s, n) for s in seen]) for n in ("loss", "accuracy"))
     height = float(np.max(loss) - (loss[0] + loss[-1]) / 2.0)
     return Barrier(height, share, loss, accuracy)

@@ -26,7 +26,7 @@ def run_pack(setup, hypers, seeds, mapping="map", active=None, kernels=XLA):
     state = program.begin(shared, slots)
     state, evaluation = program.assess(shared, slots, state)
     seen = [evaluation]
-    for _ in range(setup.optim.epochs // setup.watch.every):
+    for _ in range(setup.chunks):
         state, trace = program.advance(shared, slots, state)
         state, evaluation = program.assess(shared, slots, state)
         seen += [trace, evaluation]

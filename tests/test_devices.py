@@ -122,6 +122,14 @@ def test_an_entry_that_was_never_sealed_is_left_to_its_writer_for_a_while(tmp_pa
     assert "damaged or unfinished" in said
 
 
+def test_an_entry_that_another_process_deletes_meanwhile_is_passed_over(tmp_path):
+    adds(tmp_path)
+    gone = tmp_path / "fishjax" / "xla" / "listed-and-gone-cache"
+    gone.symlink_to(tmp_path / "nowhere")
+    (_, hits, _), said = adds(tmp_path)
+    assert (hits > 0, said) == (True, "")
+
+
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
 def test_a_cache_that_others_can_write_is_not_used(tmp_path, mode):
     folder = tmp_path / "fishjax" / "xla"

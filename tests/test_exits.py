@@ -30,7 +30,7 @@ def command():
 
 sys.exit(guarded(command))
 """
-KEPT, WISHED = "stopped", "stopping after this step"
+KEPT, WISHED = "stopped", "stopping after the epochs at hand"
 
 
 def command(

@@ -215,6 +215,15 @@ def test_fish4knowledge_that_does_not_fit_is_refused(listed, tmp_path):
     index.write_text(text.replace("fish_0071_000123.png", "../../whole.png"))
     paint(tmp_path / "whole.png", 1)
     refused("whole.png lies outside the data's folder")
+    index.write_text(text + text.splitlines()[-1].replace(",7", ",8") + "\n")
+    refused("lists .* twice")
+    lines = text.splitlines()
+    again = lines[-1].split(",")
+    column = lines[0].split(",").index("species")
+    index.write_text(
+        "\n".join([*lines, ",".join(["Other" if i == column else c for i, c in enumerate(again)])])
+    )
+    refused("both .* and 'Other'")
     index.write_text(text.splitlines()[0])
     refused("holds no photographs")
     index.unlink()
@@ -227,6 +236,12 @@ def test_fish4knowledge_that_does_not_fit_is_refused(listed, tmp_path):
     for folder in listed.glob("fish*"):
         shutil.rmtree(folder)
     refused("neither index.csv nor folders fish_01")
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/fish", "x" * 300])
+def test_a_path_that_cannot_be_looked_up_is_refused(path):
+    with pytest.raises(DataError, match="cannot be opened"):
+        read_folder(path, 8)
 
 
 def test_the_photographs_are_whole(photographs):

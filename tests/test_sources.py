@@ -44,6 +44,8 @@ def test_every_claim_has_the_verdict_and_the_effect_of_each_source(found):
         (("supported", "outcome only"), "disagree"),
         (("supported", "inconclusive"), "not both decided"),
         (("too few seeds", "inconclusive"), "not both decided"),
+        (("inconclusive", "inconclusive"), "not both decided"),
+        (("by construction", "by construction"), "not both decided"),
     ],
 )
 def test_sources_disagree_where_both_decide_and_not_alike(found, verdicts, said):
@@ -66,5 +68,6 @@ def test_every_figure_of_a_scenario_stands_beside_its_target(found):
     shown = rows(scenarios_by_source(found))
     (scenario,) = found["reef"][0]["scenarios"]
     assert [row["figure"] for row in shown] == list(scenario["target"])
+    assert {row["study"] for row in shown} == {"dying relu"}
     within = [figure["within"] for figure in scenario["measured"].values()]
     assert [row["reef_within"] == "yes" for row in shown] == within

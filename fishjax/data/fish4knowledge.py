@@ -79,16 +79,24 @@ def read_f4k(path: str, image_size: int) -> Dataset:
 def _listed(index: Path) -> list[_Photograph]:
     """What the index lists, in its order."""
     folders = _classes(index.parent)
-    found = []
+    found: dict[Path, _Photograph] = {}
+    names: dict[str, str] = {}
     for row in read_table(index, ("f4k_class", "species", "track", "file")):
-        code = row["f4k_class"]
+        code, name = row["f4k_class"], row["species"]
         if code not in folders:
             raise DataError(
                 f"{printable(index)} names class {code!r}, which has no folder"
                 f"{nearest(code, folders)}"
             )
-        found.append(_Photograph(folders[code] / row["file"], code, row["species"], row["track"]))
-    return found
+        if names.setdefault(code, name) != name:
+            raise DataError(
+                f"{printable(index)} names class {code!r} both {names[code]!r} and {name!r}"
+            )
+        file = folders[code] / row["file"]
+        if file in found:
+            raise DataError(f"{printable(index)} lists {printable(file)} twice")
+        found[file] = _Photograph(file, code, name, row["track"] or str(file))
+    return list(found.values())
 
 
 def _archived(root: Path) -> list[_Photograph]:

@@ -57,9 +57,12 @@ def read_folder(path: str, image_size: int) -> Dataset:
 
 def open_folder(path: str) -> Path:
     """`path` with `~` expanded; DataError, with the nearest name beside it, if it is no folder."""
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder
+    try:
+        folder = Path(path).expanduser()
+        if folder.is_dir():
+            return folder
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{printable(Path(path))} cannot be opened: {error}") from None
     if folder.exists():
         raise DataError(f"{printable(folder)} is a file; a folder is needed")
     if not folder.parent.is_dir():

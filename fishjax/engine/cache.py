@@ -7,7 +7,9 @@ with its seal is deleted before JAX starts: it costs a warning and a compilation
 """
 
 import atexit
+import contextlib
 import hashlib
+import os
 import pathlib
 import time
 import warnings
@@ -49,21 +51,39 @@ def seal() -> None:
     for folder, start in _in_use.items():
         for entry in folder.glob(f"*{_ENTRY}"):
             mark = _mark(entry)
-            if not mark.exists() and entry.stat().st_mtime >= start:
-                mark.write_text(_sum(entry))
+            with contextlib.suppress(FileNotFoundError):
+                if not mark.exists() and entry.stat().st_mtime >= start:
+                    _write(mark, _sum(entry))
 
 
 def _drop_damaged(folder: pathlib.Path) -> int:
-    """Deletes the entries that disagree with their seal, or have none for long, and counts them."""
+    """Deletes the entries that disagree with their seal, or have none for long, and counts them.
+
+    Another process may delete them at the same time.
+    """
     count = 0
     for entry in folder.glob(f"*{_ENTRY}"):
         mark = _mark(entry)
-        unfinished = not mark.exists() and time.time() - entry.stat().st_mtime > _GRACE_S
-        if unfinished or (mark.exists() and mark.read_text() != _sum(entry)):
-            entry.unlink()
-            mark.unlink(missing_ok=True)
-            count += 1
+        with contextlib.suppress(FileNotFoundError):
+            if not _sound(entry, mark):
+                entry.unlink()
+                mark.unlink(missing_ok=True)
+                count += 1
     return count
+
+
+def _sound(entry: pathlib.Path, mark: pathlib.Path) -> bool:
+    """Whether an entry agrees with its seal, or is so new that it may have none yet."""
+    if mark.exists():
+        return mark.read_text() == _sum(entry)
+    return time.time() - entry.stat().st_mtime <= _GRACE_S
+
+
+def _write(mark: pathlib.Path, text: str) -> None:
+    """Writes a seal whole: other processes read it meanwhile."""
+    made = mark.with_name(f"{mark.name}.{os.getpid()}")
+    made.write_text(text)
+    made.replace(mark)
 
 
 def _mark(entry: pathlib.Path) -> pathlib.Path:

@@ -122,24 +122,34 @@ class Runner:
         runs = spread(slots(self._pool, pack), pack.width)
         state = self._train(program, pack, runs, record, tick)
         self._commit(pack, runs, record, jax.device_get(state))
+        self._count(pack, tick)
 
     def _train(
         self, program: Program, pack: Pack, runs: Slots, record: Record, tick: Tick
     ) -> State:
-        """Trains the pack to the end; the host reads a chunk while the next one runs."""
+        """Trains the pack to the end; the host reads a chunk while the next one runs.
+
+        A chunk is told to `tick`, which may end all, before the next one: the caller tells of the
+        last, once it is kept.
+        """
         pool, setup = replicate(self._shared, pack.width), pack.setup
         state, evaluation = program.assess(pool, runs, program.begin(pool, runs))
-        steps = len(pack.cells) * setup.watch.every * setup.steps_per_epoch
-        for _ in range(setup.optim.epochs // setup.watch.every):
+        for chunk in range(setup.chunks):
+            if chunk:
+                self._count(pack, tick)
             state, trace = program.advance(pool, runs, state)
             self._note(pack, record, evaluation)
             state, evaluation = program.assess(pool, runs, state)
             record.traces.append(jax.device_get(trace))
-            self.usage.run_steps += steps
-            tick(steps)
         self._note(pack, record, evaluation)
         record.examination = jax.device_get(program.finish(pool, runs, state))
         return state
+
+    def _count(self, pack: Pack, tick: Tick) -> None:
+        """Counts and tells a chunk's run-steps."""
+        steps = pack.run_steps // pack.setup.chunks
+        self.usage.run_steps += steps
+        tick(steps)
 
     def _note(self, pack: Pack, record: Record, evaluation: Any) -> None:
         record.evaluations.append(jax.device_get(evaluation))

@@ -23,7 +23,7 @@ def claims_by_source(found: Summaries) -> Table:
         ]
     columns.append(Column("agreement", "the sources"))
     rows = []
-    for entries in _matched(found, "claims", _claim_key):
+    for _, entries in _matched(found, "claims", _claim_key):
         first = next(entry for entry in entries if entry)
         cells: list[Cell] = [phrases.title(first), first["text"]]
         for entry in entries:
@@ -39,7 +39,7 @@ def claims_by_source(found: Summaries) -> Table:
 def scenarios_by_source(found: Summaries) -> Table:
     """A row per figure of every scenario, and whether it was met on each source."""
     columns = [
-        *(Column("scenario", "scenario"), Column("figure", "figure")),
+        *(Column("scenario", "scenario"), Column("study", "study"), Column("figure", "figure")),
         *(Column("seed_figure", "the seed's figure", prose=0.25), Column("target", "target")),
     ]
     for source in found:
@@ -48,10 +48,10 @@ def scenarios_by_source(found: Summaries) -> Table:
             Column(f"{source}_within", f"met on {source}"),
         ]
     rows = []
-    for entries in _matched(found, "scenarios", _scenario_key):
+    for (study, _), entries in _matched(found, "scenarios", _scenario_key):
         first = next(entry for entry in entries if entry)
         for name, target in first["target"].items():
-            cells: list[Cell] = [first["id"], phrases.words(name)]
+            cells: list[Cell] = [first["id"], phrases.words(study), phrases.words(name)]
             cells += [target["seed_figure"], phrases.bound(target)]
             for entry in entries:
                 cells += _measured(entry, name, target)
@@ -60,14 +60,16 @@ def scenarios_by_source(found: Summaries) -> Table:
     return Table("scenarios", caption, tuple(columns), tuple(rows))
 
 
-def _matched(found: Summaries, kind: str, key: Any) -> Iterator[list[Mapping[str, Any] | None]]:
-    """Entries of all sources that are of one claim or scenario; None where a source has none."""
+def _matched(
+    found: Summaries, kind: str, key: Any
+) -> Iterator[tuple[tuple, list[Mapping[str, Any] | None]]]:
+    """By its key each claim's or scenario's entries in all sources, None where one has none."""
     by_source = [
         {key(summary, entry): entry for summary in summaries for entry in summary[kind]}
         for summaries in found.values()
     ]
     for each in dict.fromkeys(name for entries in by_source for name in entries):
-        yield [entries.get(each) for entries in by_source]
+        yield each, [entries.get(each) for entries in by_source]
 
 
 def _claim_key(summary: Mapping[str, Any], claim: Mapping[str, Any]) -> tuple:
@@ -92,10 +94,9 @@ def _measured(entry: Mapping[str, Any] | None, name: str, target: Mapping[str, A
 
 
 def _agreement(verdicts: Sequence[str]) -> str:
-    """Whether the verdicts are one; what is undecided contradicts nothing."""
+    """Whether the verdicts are one, where every source has decided."""
     if len(verdicts) < 2:
         return MISSING
-    if len(set(verdicts)) == 1:
-        return "agree"
-    decided = {verdict for verdict in verdicts if verdict in DECIDED}
-    return "disagree" if len(decided) > 1 else "not both decided"
+    if any(verdict not in DECIDED for verdict in verdicts):
+        return "not both decided"
+    return "agree" if len(set(verdicts)) == 1 else "disagree"
