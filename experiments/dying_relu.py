@@ -2,7 +2,7 @@
 
     python -m experiments.dying_relu                          # reef, seeds 24 to 31
     python -m experiments.dying_relu --data f4k:PATH          # photographs, split by trajectory
-    python -m experiments.dying_relu --seeds 32:48            # 16 fresh seeds, as the README shows
+    python -m experiments.dying_relu --seeds 32:48 --out runs/fresh   # 16 seeds, as README shows
 
 A small ReLU network starts with its hidden biases shifted down and its weights decay, the biases do
 not: units whose weights shrink below their bias fall silent and get no gradient back. Its twin

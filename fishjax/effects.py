@@ -1,4 +1,4 @@
-"""Which fields of a configuration have an effect beside the others, so that none is set in vain."""
+"""Which fields of a configuration have an effect beside the others; one without is refused."""
 
 from collections.abc import Callable
 
@@ -60,6 +60,10 @@ _NEEDS: dict[str, _Need] = {
     "schedule.period": (
         f"schedule.kind={', '.join(CYCLES)}",
         lambda c: c.schedule.kind in CYCLES,
+    ),
+    "schedule.floor": (
+        "another schedule.kind than constant",
+        lambda c: c.schedule.kind != "constant",
     ),
     "schedule.factor": (
         "schedule.kind=step, exponential or exp_range",

@@ -1,6 +1,7 @@
 """A learning-rate range test of one configuration: `fishjax lr-find`."""
 
 import math
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from fishjax.config import Config
 from fishjax.data.dataset import Dataset
 from fishjax.data.pool import Pool
 from fishjax.data.source import open_source
+from fishjax.effects import missing
 from fishjax.engine import devices
 from fishjax.engine.kernels import kernels
 from fishjax.engine.measured import measured
@@ -44,8 +46,8 @@ def find(
 ) -> str:
     """Trains every seed while the rate rises from `low` to `high`; the suggested rates as a table.
 
-    Writes table, figure and numbers into `out`. Raises UsageError for what cannot be met, and where
-    no seed's loss suggests a rate.
+    Writes table, figure and numbers into `out`. Raises UsageError for what cannot be met, for a
+    folder that cannot be written, and where no seed's loss suggests a rate.
     """
     devices.prepare()
     changes = parse_settings(settings)
@@ -53,6 +55,7 @@ def find(
     dataset = open_source(data, config.data.image_size)
     changed = "".join(f"-{key}={value}" for key, value in sorted(changes.items()))
     folder = out or pathlib.Path("runs") / "lr-find" / slug(f"{data}{changed}-{low:g}-{high:g}")
+    _check_writable(folder)
     steps = lower(config, len(dataset.species))[0].steps_per_epoch
     with bar(len(chosen) * config.optim.epochs * steps, Console(stderr=True)) as tick:
         test = range_test(dataset, config, chosen, tick)
@@ -66,10 +69,18 @@ def find(
     return f"{table.write('md')}\n{folder / 'loss_curve.svg'}"
 
 
+def _check_writable(folder: pathlib.Path) -> None:
+    """Raises UsageError where `folder` could not be made or written, before anything is trained."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageError(f"cannot write to {folder}: name another --out")
+
+
 def configuration(changes: Mapping[str, Any], low: float, high: float) -> Config:
     """The run with its rate rising from `low` to `high`, watched at every epoch and not probed.
 
-    Raises UsageError for a change of what the test itself sets, and for a range that is none.
+    Raises UsageError for a change of what the test itself sets or that has no effect, and for a
+    range that is none.
     """
     for key in changes:
         if key.startswith(OURS):
@@ -85,6 +96,9 @@ def configuration(changes: Mapping[str, Any], low: float, high: float) -> Config
         "watch.units": "off",
     }
     config = override(Config(), {"optim.epochs": EPOCHS, **changes, **ours})
+    for key in changes:
+        if needed := missing(config, key):
+            raise UsageError(f"--set {key} has no effect: it needs {needed}")
     if config.optim.epochs < FEWEST:
         raise UsageError(f"optim.epochs={config.optim.epochs}: a range test needs {FEWEST} or more")
     return config

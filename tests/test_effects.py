@@ -25,6 +25,7 @@ def test_what_has_no_effect_alone_says_what_it_needs(key):
         ("hyper.leaky_slope", {"model.activation": "leaky_relu"}),
         ("hyper.beta2", {"optim.kind": "adam"}),
         ("optim.decay", {"hyper.weight_decay": 0.1}),
+        ("schedule.floor", {"schedule.kind": "cosine"}),
         ("schedule.growth", {"schedule.kind": "sgdr"}),
         ("loss.effective_beta", {"loss.class_weight": "effective"}),
         ("data.cue_share", {"data.cue": "border"}),

@@ -171,6 +171,7 @@ def test_the_rates_are_those_the_optimiser_takes(found):
         (["--set", "schedule.kind=cosine"], "sets schedule.kind itself"),
         (["--set", "hyper.momentun=0.1"], "did you mean 'hyper.momentum'"),
         (["--set", "optim.epochs=10"], "needs 20 or more"),
+        (["--set", "loss.focal_gamma=3"], "has no effect: it needs loss.kind=focal"),
         (["--seeds", "0:4"], "seeds from 1000 on"),
         (["--data", "reaf"], "did you mean 'reef'"),
         (["--set", "data.train_size=10000"], "10000"),
@@ -180,6 +181,13 @@ def test_misuse_is_refused(options, message, tmp_path, capsys):
     assert lr_find(*options, "--out", tmp_path / "out") == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_training(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.touch()
+    assert lr_find("--out", file / "out") == 2
+    assert "cannot write to" in capsys.readouterr().err
 
 
 def test_a_range_without_a_rate_that_trains_is_refused(monkeypatch, tmp_path):

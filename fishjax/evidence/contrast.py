@@ -203,7 +203,7 @@ class Requirement:
 
     @property
     def refused(self) -> tuple[float, ...]:
-        """The effects next to which a contrast that meets this has to be significant."""
+        """The null values that a test must reject for the requirement to be met."""
         delta = self.contrast.delta
         edges = {"moves": (0.0,), "stays": (-delta, delta)}
         return edges.get(self.expects, (self.contrast.direction * delta,))

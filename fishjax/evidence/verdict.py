@@ -143,9 +143,8 @@ def _with_all(trial: Trial, outcome: Ruling) -> Ruling:
 def _rule_required(finding: Finding) -> Ruling:
     """The ruling on one thing that must hold besides and is open."""
     ruling = _inconclusive(finding.effect, [finding.seeds_to_decide])
-    return Ruling(
-        ruling.verdict, f"required besides: {finding.words}; {ruling.note}", ruling.seeds_needed
-    )
+    note = _sentences([f"required besides: {finding.words}", ruling.note])
+    return Ruling(ruling.verdict, note, ruling.seeds_needed)
 
 
 def _with_mechanism(mechanism: Finding | None, outcome: Ruling) -> Ruling:

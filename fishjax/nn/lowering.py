@@ -52,7 +52,7 @@ class Lowering(NamedTuple):
 
 
 class Epilogue(NamedTuple):
-    """What a block leaves behind: see `Block`."""
+    """The outputs of a block: see `Block`."""
 
     out: jax.Array
     peak: jax.Array

@@ -65,7 +65,7 @@ class CNN(nn.Module):
 
 @dataclass(frozen=True)
 class _Walk:
-    """What a minibatch meets beside the affine maps on its way through a network."""
+    """Norms, activations, taps and probes of one forward pass."""
 
     model: sections.Model
     hyper: Hyper

@@ -11,7 +11,7 @@ EXPECTED = {
     "stays": ("stayed within the margin", "did not stay within the margin"),
     "exceeds": ("exceeded the margin", "did not exceed the margin"),
 }
-"""What is said of a contrast that did as required, and of one that did not."""
+"""Words for a requirement that a contrast met, and for one that it did not."""
 
 
 def title(claim: Mapping[str, Any], version: str = "") -> str:
