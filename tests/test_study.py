@@ -152,6 +152,7 @@ def test_a_study_that_is_stopped_again_and_again_ends_in_the_same_tables(finishe
     assert stopped(folder, "SIGKILL", "commit", "2") == (-signal.SIGKILL, 1)
     assert stopped(folder, "SIGINT", "commit", "1") == (75, 2)
     assert stopped(folder, "SIGTERM", "log", "3") == (75, 2)
+    assert stopped(folder, "SIGTERM", "log", "12") == (75, 8), "a trained pack is committed first"
     assert run("--out", str(folder)) == 0
     assert derived(folder) == derived(finished)
 

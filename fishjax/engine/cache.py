@@ -9,7 +9,6 @@ with its seal is deleted before JAX starts: it costs a warning and a compilation
 import atexit
 import contextlib
 import hashlib
-import os
 import pathlib
 import time
 import warnings
@@ -17,6 +16,7 @@ import warnings
 import jax
 
 from fishjax.engine.folders import private
+from fishjax.store import write_atomically
 
 _ENTRY, _SEAL = "-cache", "-seal"
 _GRACE_S = 600.0
@@ -53,7 +53,7 @@ def seal() -> None:
             mark = _mark(entry)
             with contextlib.suppress(FileNotFoundError):
                 if not mark.exists() and entry.stat().st_mtime >= start:
-                    _write(mark, _sum(entry))
+                    write_atomically(mark, _sum(entry).encode())
 
 
 def _drop_damaged(folder: pathlib.Path) -> int:
@@ -77,13 +77,6 @@ def _sound(entry: pathlib.Path, mark: pathlib.Path) -> bool:
     if mark.exists():
         return mark.read_text() == _sum(entry)
     return time.time() - entry.stat().st_mtime <= _GRACE_S
-
-
-def _write(mark: pathlib.Path, text: str) -> None:
-    """Writes a seal whole: other processes read it meanwhile."""
-    made = mark.with_name(f"{mark.name}.{os.getpid()}")
-    made.write_text(text)
-    made.replace(mark)
 
 
 def _mark(entry: pathlib.Path) -> pathlib.Path:

@@ -1,8 +1,6 @@
 """The fastest convolution for each shape of a network, measured once on a machine and kept."""
 
 import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from importlib import metadata
@@ -21,6 +19,7 @@ from fishjax.nn.lowering import Geometry, Kernels, Lowering, lowered_by
 from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.nn.models import build
 from fishjax.setup import Hyper, Setup
+from fishjax.store import write_atomically
 
 _ROUNDS, _ROUND_S, _FASTER = 5, 0.01, 0.95
 _COLOURS = 3
@@ -71,9 +70,7 @@ def _remembered(shape: Geometry, tried: tuple[str, ...], mapping: RunMapping, wi
         known = ""
     if known not in tried:
         known = _fastest(shape, tried, mapping, width)
-        with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as made:
-            made.write(known)
-        os.replace(made.name, file)
+        write_atomically(file, known.encode())
     return known
 
 
