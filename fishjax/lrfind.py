@@ -71,7 +71,10 @@ def find(
 
 def _check_writable(folder: pathlib.Path) -> None:
     """Raises UsageError where `folder` could not be made or written, before anything is trained."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from None
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise UsageError(f"cannot write to {folder}: name another --out")
 

@@ -130,8 +130,8 @@ def barrier(
         return jnp.concatenate([read(variables, some, hyper).logits for some in pixels])
 
     with jax.default_matmul_precision("highest"):
-        lines = [logits(_between(a, b, here)) for here in share]
-    seen = [scores(each, jnp.asarray(labels, jnp.int32)) for each in lines]
+        along = [logits(_between(a, b, here)) for here in share]
+    seen = [scores(each, jnp.asarray(labels, jnp.int32)) for each in along]
     loss, accuracy = (np.asarray([getattr(s, n) for s in seen]) for n in ("loss", "accuracy"))
     height = float(np.max(loss) - (loss[0] + loss[-1]) / 2.0)
     return Barrier(height, share, loss, accuracy)

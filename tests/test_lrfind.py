@@ -183,10 +183,10 @@ def test_misuse_is_refused(options, message, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_refused_before_training(tmp_path, capsys):
-    file = tmp_path / "file"
-    file.touch()
-    assert lr_find("--out", file / "out") == 2
+@pytest.mark.parametrize("name", ["file/out", "x" * 300])
+def test_a_folder_that_cannot_be_made_is_refused_before_training(name, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert lr_find("--out", tmp_path / name) == 2
     assert "cannot write to" in capsys.readouterr().err
 
 
