@@ -89,6 +89,18 @@ def test_a_diverged_run_is_at_chance_on_the_logit_scale(results):
     assert read(results, gain, "fast")[1] == 0
 
 
+def test_the_loss_of_a_diverged_run_is_infinite_and_its_gain_0(results):
+    """Whatever its frozen network reads; two of them differ by nothing."""
+    lost = lose(lose(results, "fast", 1), "slow", 1)
+    for scale in ("plain", "log2", "guess"):
+        assert read(lost, Reading("train_loss", scale=scale), "fast")[1] == math.inf
+        assert read(lost, Reading("train_loss", since=0, scale=scale), "fast")[1] == 0
+    higher = Contrast(Reading("train_loss", scale="log2"), "slow", "fast", 1, 0.3)
+    np.testing.assert_allclose(pairs(lost, higher).differences, [1, 0, 1])
+    found = pairs(lose(lost, "slow", 0), higher)
+    np.testing.assert_allclose(found.differences, [math.inf, 0, 1])
+
+
 def test_another_reading_of_the_same_run_is_subtracted(results):
     gap = Reading("train_accuracy", minus=Reading("train_accuracy", epoch=5))
     np.testing.assert_allclose(read(results, gap, "fast"), [0.1, 0.25, 0.2])

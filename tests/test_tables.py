@@ -205,6 +205,26 @@ def test_a_margin_has_no_sign():
     assert table.texts[0][3:5] == ["+0.4 [−1.0, +1.8] points", "2.0 points"]
 
 
+@pytest.mark.parametrize(
+    ("reading", "label"),
+    [
+        (
+            "epoch, when val_loss ≤ 0.5, in doublings",
+            "epoch, when validation loss ≤ 0.5, in doublings",
+        ),
+        ("val_auc, minus train_auc, at epoch 5", "validation AUC, minus training AUC, at epoch 5"),
+        ("test_auc_of, species when_red", "test AUC of, species when_red"),
+    ],
+)
+def test_every_metric_of_a_label_is_in_words(reading, label):
+    assert quantity(reading).label == label
+
+
+def test_a_negative_level_is_in_brackets():
+    below = effect(reading="least_eigenvalue", control=-0.1)
+    assert phrases.contrast(below) == "least eigenvalue: leaky − (−0.100)"
+
+
 def test_contrast_names_levels_and_several_arms():
     assert phrases.contrast(effect("dying", 0.05, reading="revival")) == "revival: dying − 5.0 %"
     assert phrases.contrast(effect("dying", 0.0)) == "test accuracy: dying"
@@ -391,3 +411,20 @@ def test_the_settings_of_a_search_are_written_as_they_are_set():
         "seeds": [1100],
     }
     assert search_table(search).rows[0][:3] == ("0,2", "0.5", "0.01")
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "shown"),
+    [
+        (None, [9.5, None], "∞ [+9.5, ∞]"),
+        (None, [None, 9.5], "−∞ [−∞, +9.5]"),
+        (None, [None, None], "–"),
+        (2.0, [1.0, None], "+2.0 [+1.0, ∞]"),
+    ],
+)
+def test_an_estimate_without_end_is_at_the_open_end_of_its_interval(value, interval, shown):
+    assert Quantity("x", decimals=1, signed=True).estimate(value, interval) == shown
+    columns = (Column("x", "x", estimate=True),)
+    table = Table("t", "c", columns, ((Number(value, Quantity("x"), interval),),))
+    expected = {"∞": "inf", "−": "-inf", "–": ""}[shown[0]] if value is None else "2.0"
+    assert read_csv(table)[1][0] == expected

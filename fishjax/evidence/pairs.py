@@ -8,7 +8,7 @@ import xarray as xr
 
 from fishjax.evidence.contrast import Arms, Contrast, Reading, arms_of
 from fishjax.evidence.plan import Target
-from fishjax.evidence.readings import diverged, read
+from fishjax.evidence.readings import diverged, less, read
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,9 @@ def pairs(results: xr.Dataset, contrast: Contrast | Target) -> Pairs:
     """
     arm = _sum(results, contrast.reading, contrast.arm)
     control = _sum(results, contrast.reading, contrast.control)
-    with np.errstate(invalid="ignore"):
-        differences = np.where(arm == control, 0.0, arm - control)
     names = {**arms_of(contrast.arm), **arms_of(contrast.control)}
     lost = np.any([diverged(results, name) for name in names], axis=0)
-    return Pairs(differences, lost, tuple(int(seed) for seed in results["seed"].values))
+    return Pairs(less(arm, control), lost, tuple(int(seed) for seed in results["seed"].values))
 
 
 def _sum(results: xr.Dataset, reading: Reading, side: Arms | float) -> npt.NDArray[np.float64]:

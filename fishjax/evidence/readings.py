@@ -18,11 +18,11 @@ Scalars = npt.NDArray[np.float64]
 def read(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
     """The reading of every seed of `arm`, `[seed]`; NaN where it was not measured.
 
-    A diverged run counts as chance at every epoch, so that its gain is 0: accuracy 1/K, AUC 0.5.
-    Its time to a crossing and its instability are infinite. Any other metric keeps what was
-    measured of its frozen state. An epoch after the last evaluation is not measured, nor is the
-    log2 of a negative number. Raises UsageError for a metric, arm, layer, species, share or epoch
-    that the results do not have.
+    A diverged run counts as chance at every epoch: accuracy 1/K, AUC 0.5. Its losses, its time to
+    a crossing and its instability are infinite. Its gain in any of these is 0. Any other metric
+    keeps what was measured of its frozen state. An epoch after the last evaluation is not measured,
+    nor is the log2 of a negative number. Raises UsageError for a metric, arm, layer, species, share
+    or epoch that the results do not have.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         if reading.statistic == "instability":
@@ -31,9 +31,15 @@ def read(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
             scalars = _scaled(results, _level(results, reading, arm), reading)
             if reading.since is not None:
                 before = _at_epoch(_series(results, reading, arm), reading.since)
-                before = _or_chance(results, reading, arm, before)
-                scalars = scalars - _scaled(results, before, reading)
-        return scalars - read(results, reading.minus, arm) if reading.minus else scalars
+                before = _or_worst(results, reading, arm, before)
+                scalars = less(scalars, _scaled(results, before, reading))
+        return less(scalars, read(results, reading.minus, arm)) if reading.minus else scalars
+
+
+def less(minuend: Scalars, subtrahend: Scalars) -> Scalars:
+    """Their difference; two infinite numbers that are equal differ by 0."""
+    with np.errstate(invalid="ignore"):
+        return np.where(minuend == subtrahend, 0.0, minuend - subtrahend)
 
 
 def diverged(results: xr.Dataset, arm: str) -> npt.NDArray[np.bool_]:
@@ -41,16 +47,11 @@ def diverged(results: xr.Dataset, arm: str) -> npt.NDArray[np.bool_]:
     return _choose(results["diverged"], "arm", arm).values == 1
 
 
-def number(value: float) -> float | None:
-    """`value` for JSON, which has neither NaN nor infinity."""
-    return float(value) if np.isfinite(value) else None
-
-
 def _level(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
     """The reading at its epoch or crossing, before its scale."""
     if reading.when is None:
         level = _at_epoch(_series(results, reading, arm), reading.epoch)
-        return _or_chance(results, reading, arm, level)
+        return _or_worst(results, reading, arm, level)
     time = _crossing(results, reading.when, arm)
     if reading.metric == TIME:
         return np.where(diverged(results, arm), math.inf, time)
@@ -58,7 +59,7 @@ def _level(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
     if "epoch" not in series.dims:
         raise UsageError(f"{reading.metric} is measured once a run, not at a crossing")
     there = series.where(series["epoch"] == xr.DataArray(time, dims="seed"))
-    return _or_chance(results, reading, arm, there.max("epoch").values)
+    return _or_worst(results, reading, arm, there.max("epoch").values)
 
 
 def _instability(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
@@ -153,15 +154,17 @@ def _closest(wanted: str | float, known: Iterable) -> str:
     return f"; the nearest is {min((float(k) for k in known), key=lambda k: abs(k - wanted)):g}"
 
 
-def _or_chance(results: xr.Dataset, reading: Reading, arm: str, level: Scalars) -> Scalars:
-    """`level`, or what a run that has learnt nothing reads where the metric is such a score."""
+def _or_worst(results: xr.Dataset, reading: Reading, arm: str, level: Scalars) -> Scalars:
+    """`level`; of a diverged run chance where the metric is a score, infinite where a loss."""
     if reading.metric.endswith("accuracy"):
-        score = 1 / results.attrs["classes"]
+        worst = 1 / results.attrs["classes"]
     elif "auc" in reading.metric.split("_"):
-        score = 0.5
+        worst = 0.5
+    elif reading.metric.endswith("loss"):
+        worst = math.inf
     else:
         return level
-    return np.where(diverged(results, arm), score, level)
+    return np.where(diverged(results, arm), worst, level)
 
 
 def _scaled(results: xr.Dataset, values: Scalars, reading: Reading) -> Scalars:

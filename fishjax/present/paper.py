@@ -10,8 +10,8 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from fishjax.files import write_atomically
 from fishjax.present.wording import plain
-from fishjax.store import write_atomically
 
 # Okabe and Ito 2008, Color Universal Design, without its yellow, which is too faint for a line.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

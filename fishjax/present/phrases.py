@@ -41,6 +41,7 @@ def contrast(effect: Mapping[str, Any]) -> str:
     kind, control = quantity(effect["reading"]), effect["control"]
     if isinstance(control, int | float):
         against = kind.with_unit(kind.text(control)) if control else ""
+        against = f"({against})" if against.startswith(MINUS) else against
     else:
         against = _side(control)
     return f"{kind.label}: {_side(effect['arm'])}" + f" {MINUS} {against}" * bool(against)
@@ -117,6 +118,18 @@ def plan_change(summary: Mapping[str, Any]) -> str:
     since = f"The plan was changed after it was pinned{_at(changed['pinned'])}"
     failed = f" The pinned plan cannot be judged: {changed['error']}." if changed["error"] else ""
     return f"{since}; both versions are given of {', '.join(changed['differs'])}.{failed}"
+
+
+def earlier_looks(summary: Mapping[str, Any]) -> str:
+    """That seeds were added to a study whose verdicts had been read, or nothing."""
+    looks = summary.get("looks")
+    if not looks:
+        return ""
+    counts = ", then ".join(str(len(seeds)) for seeds in looks)
+    return (
+        f"Seeds were added after verdicts on {counts} of them had been read: p and intervals are "
+        "those of a single look, and promise too much."
+    )
 
 
 def left_out(summary: Mapping[str, Any]) -> str:

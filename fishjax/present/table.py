@@ -11,7 +11,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from fishjax.present.wording import Interval, Quantity, bounds, plain
+from fishjax.present.wording import Interval, Quantity, bounds, estimated, plain
 
 MARKDOWN = re.compile(r"([\\`*\[\]|~$])")
 LONE_UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")
@@ -216,7 +216,8 @@ def _keys(column: Column) -> list[str]:
 def _values(cell: Cell, column: Column) -> list[str | float]:
     if not isinstance(cell, Number):
         return [_harmless(cell) if isinstance(cell, str) else cell, *[""] * 2 * column.estimate]
-    numbers = [cell.value, *(bounds(cell.interval) if column.estimate else ())]
+    value = estimated(cell.value, cell.interval)
+    numbers = [value, *(bounds(cell.interval) if column.estimate else ())]
     return ["" if x is None or math.isnan(x) else x for x in numbers]
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fishjax.fields import choose
+from fishjax.files import write_atomically
 from fishjax.present import phrases
 from fishjax.present.table import WRITERS, Column, Number, Table
 from fishjax.present.wording import COUNT, MINUS, P_VALUE, quantity
-from fishjax.store import write_atomically
 
 HEADLINE = (
     "test_accuracy",
@@ -54,7 +54,7 @@ def ablation_table(summary: Mapping[str, Any], metrics: Iterable[str] | None = N
     caption = (
         f"Ablation of {summary['study']} on {summary['data']['spec']}: mean over n seeds with its "
         "95 % interval, from the sign-flip test. Each seed redraws training subset, initialisation "
-        "and order. A diverged run counts as chance."
+        "and order. A diverged run counts as chance; of its losses there is no mean."
     )
     caption = " ".join(filter(None, (caption, phrases.left_out(summary))))
     return Table("ablation", caption, tuple(columns), tuple(rows))
@@ -138,7 +138,8 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
         f"interval at 1 {MINUS} 0.05/{m}; n pairs; p of the sign-flip test (of the sign test where "
         f"a pair diverged), Holm-corrected over {m} contrasts."
     )
-    caption = " ".join(filter(None, (caption, phrases.plan_change(summary))))
+    caveats = (phrases.plan_change(summary), phrases.earlier_looks(summary))
+    caption = " ".join(filter(None, (caption, *caveats)))
     return Table("claims", caption, columns, rows)
 
 

@@ -30,6 +30,8 @@ UNITS = {
     "sharpness_ratio": "",
 }
 
+FURTHER = re.compile(r"(, when |, minus |^ when |^ minus )(\w+)")
+"""Where a label names another metric."""
 SCALED = re.compile(r" in (doublings|logits|guesses)\b")
 INSTABILITY = " instability"
 
@@ -76,7 +78,7 @@ class Quantity:
 
     def estimate(self, value: float | None, interval: Interval = None) -> str:
         """`value [low, high]`; just `value` where there is no interval."""
-        text = self.text(value)
+        text = self.text(estimated(value, interval))
         if interval is None or text == MISSING:
             return text
         low, high = bounds(interval)
@@ -99,6 +101,14 @@ def bounds(interval: Interval) -> tuple[float | None, float | None]:
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
+def estimated(value: float | None, interval: Interval) -> float | None:
+    """`value`; where JSON has None for it and for one end of its interval, infinite as that end."""
+    low, high = bounds(interval)
+    if value is not None or low is None or high is None or math.isinf(low) == math.isinf(high):
+        return value
+    return low if math.isinf(low) else high
+
+
 def quantity(reading: str) -> Quantity:
     """The kind of number a metric is, by its name or the words in it, such as `val_accuracy`.
 
@@ -107,7 +117,7 @@ def quantity(reading: str) -> Quantity:
     """
     metric, comma, rest = plain(reading).partition(",")
     tokens = metric.split("_")
-    label = " ".join(WORDS.get(token, token) for token in tokens) + comma + rest
+    label = _words(metric) + comma + FURTHER.sub(lambda found: found[1] + _words(found[2]), rest)
     scaled = SCALED.search(rest)
     if scaled or INSTABILITY in rest:
         return Quantity(label, scaled[1] if scaled else "doublings", decimals=2)
@@ -117,6 +127,10 @@ def quantity(reading: str) -> Quantity:
     if FRACTIONS & set(tokens):
         return Quantity(label, "points" if signed else "%", 100.0, 1, signed)
     return Quantity(label, decimals=3 if THOUSANDTHS & set(tokens) else None, signed=signed)
+
+
+def _words(metric: str) -> str:
+    return " ".join(WORDS.get(token, token) for token in metric.split("_"))
 
 
 def difference(reading: str) -> Quantity:
