@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fishjax.evidence.plan import Scenario
-from fishjax.evidence.readings import number
 from fishjax.evidence.scenario import declared, margins, reproduce
 from fishjax.evidence.tuning import best_rates
 from fishjax.fields import UsageError
+from fishjax.files import number
 from fishjax.present.search import search_table
 from fishjax.present.tables import write_table
+from fishjax.readable import check_readable
+from fishjax.store import SEARCH
 from fishjax.study import Request, Search, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Arm, Cell, Tuned, Tuning, cells
 from fishjax.workplace import Stage, Workplace
 
-SEARCH = "search.json"
 Setting = Mapping[str, Any]
 
 
@@ -46,6 +47,8 @@ class Fitting:
                 raise UsageError(f"the search needs a rate tuned for {arm.name} itself")
         names = tuple(arm.name for arm in self.arms)
         self.tuning: Tuning = dataclasses.replace(self.place.scale.tuning, arms=names)
+        configs = {arm.name: arm.config(self.place.base, self.tuning.first) for arm in self.arms}
+        check_readable(study.name, self.scenario.targets, configs, self.place.dataset.species)
         self._found: dict[Stage, dict[str, float]] = {}
         for stage in self.stages():
             self.place.check(stage)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,19 +10,22 @@ import pandas as pd
 import pyarrow as pa
 import xarray as xr
 
+from fishjax.config import Config
 from fishjax.effects import missing
 from fishjax.evidence.auc import by_species, leave_out, too_rare
 from fishjax.evidence.declared import Declaration
 from fishjax.evidence.summary import summarise
 from fishjax.evidence.tuning import best_rates
-from fishjax.fields import UsageError, choose
+from fishjax.fields import UsageError
+from fishjax.files import write_atomically, write_parquet
 from fishjax.lines import METRIC, barriers, check_lines
 from fishjax.present.figures import write_figures
 from fishjax.present.tables import write_tables
 from fishjax.present.terminal import render
 from fishjax.provenance import revision
+from fishjax.readable import check_readable
 from fishjax.results import long_table
-from fishjax.store import DECLARED, SUMMARY, write_atomically, write_parquet
+from fishjax.store import DECLARED, SUMMARY
 from fishjax.study import Line, Request, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Tuned, cells
 from fishjax.workplace import Stage, Workplace
@@ -46,13 +50,14 @@ class Session:
         self._pinned: Declaration | None = None
         if self.seeds[-1] >= TUNING_SEEDS_FROM:
             raise UsageError(f"seeds from {TUNING_SEEDS_FROM} on are kept for tuning")
-        self._refuse_settings_without_effect(request)
-        self._refuse_epochs_without_evaluation()
-        self._refuse_unknown_species()
         self.lines = tuple(Line(*pair) for pair in study.lines)
-        rates, classes = self.scale.tuning.first, len(self.place.dataset.species)
+        rates = self.scale.tuning.first
         configs = {arm.name: arm.config(self.place.base, rates) for arm in study.arms}
-        check_lines(self.lines, configs, classes)
+        self._refuse_settings_without_effect(request, configs)
+        check_lines(self.lines, configs, len(self.place.dataset.species))
+        ends = {line.arm: {METRIC: (self.place.base.optim.epochs,)} for line in self.lines}
+        species = self.place.dataset.species
+        check_readable(study.name, study.plan.contrasts, configs, species, ends)
         self.place.check(self.tuning_stage())
         self.place.check(self.expected_stage())
 
@@ -147,6 +152,7 @@ class Session:
             "scale": self.place.request.scale,
             "data": self.place.source,
             "auc_without": too_rare(self._auc_intervals),
+            "looks": self._looks(),
             "overrides": {arm.name: _plain(arm.changes) for arm in self.study.arms},
             "search": search
             and {
@@ -160,6 +166,15 @@ class Session:
                 "chosen": self.rates,
             },
         }
+
+    def _looks(self) -> list[list[int]]:
+        """The seeds of every summary that was written here before this one had more of them."""
+        try:
+            before = json.loads((self.place.sweep.path / SUMMARY).read_bytes())
+            looks, seeds = before.get("looks", []), before["seeds"]
+        except (OSError, ValueError, KeyError, AttributeError):
+            return []
+        return looks if seeds == list(self.seeds) else [*looks, seeds]
 
     @functools.cached_property
     def _auc_intervals(self) -> pd.DataFrame:
@@ -175,10 +190,10 @@ class Session:
     def _arms_at(self, rates: Mapping[str, float]) -> Stage:
         return Stage("arms", tuple(cells(self.study.arms, self.place.base, rates, self.seeds)))
 
-    def _refuse_settings_without_effect(self, request: Request) -> None:
+    def _refuse_settings_without_effect(
+        self, request: Request, configs: Mapping[str, Config]
+    ) -> None:
         """Refuses what every arm overrides, what no arm can use, and arms that change nothing."""
-        rates = self.scale.tuning.first
-        configs = {arm.name: arm.config(self.place.base, rates) for arm in self.study.arms}
         for key in request.settings:
             if all(key in arm.changes for arm in self.study.arms):
                 raise UsageError(
@@ -192,23 +207,6 @@ class Session:
                     raise UsageError(
                         f"arm {arm.name!r} of {self.study.name} sets {key}, which needs {needed}"
                     )
-
-    def _refuse_epochs_without_evaluation(self) -> None:
-        """What the plan reads at some epoch must be measured there."""
-        every = self.place.base.watch.every
-        for epoch in sorted(self.study.plan.epochs):
-            if epoch % every:
-                raise UsageError(
-                    f"the plan of {self.study.name} reads epoch {epoch:g}, which is not a "
-                    f"multiple of watch.every={every}"
-                )
-
-    def _refuse_unknown_species(self) -> None:
-        """A species that the plan reads must be one of the source's, by name or by number."""
-        names = self.place.dataset.species
-        numbers = [f"#{k}" for k in range(1, len(names) + 1)]
-        for name in sorted(self.study.plan.species):
-            choose(name, [*names, *numbers], f"species in the plan of {self.study.name}:")
 
 
 def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:

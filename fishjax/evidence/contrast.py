@@ -112,6 +112,12 @@ class Reading:
         return ", ".join(words)
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that it is read of, but for what is subtracted; the time is none."""
+        read = (self.metric, *((self.when.metric,) if self.when else ()))
+        return tuple(metric for metric in read if metric != TIME)
+
+    @property
     def parts(self) -> "Iterator[Reading]":
         """This reading and those that are subtracted from it."""
         yield self

@@ -13,7 +13,7 @@ from fishjax.evidence import paired
 from fishjax.evidence.contrast import Arms, Contrast, Requirement, Weighted
 from fishjax.evidence.max_t import max_t
 from fishjax.evidence.pairs import Pairs, pairs
-from fishjax.evidence.readings import number
+from fishjax.files import number
 
 
 @dataclass(frozen=True)

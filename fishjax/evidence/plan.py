@@ -172,7 +172,7 @@ class Plan:
     @property
     def arms(self) -> frozenset[str]:
         """Every arm the plan names, so that a study can refuse a mistyped one before it runs."""
-        return _arms(self._contrasts)
+        return _arms(self.contrasts)
 
     @property
     def scenario_arms(self) -> frozenset[str]:
@@ -180,24 +180,8 @@ class Plan:
         return _arms(self.scenario.targets if self.scenario else ())
 
     @property
-    def epochs(self) -> frozenset[float]:
-        """Every epoch the plan names; an evaluation has to fall on each of them."""
-        named = (epoch for reading in self._readings for epoch in (reading.epoch, reading.since))
-        return frozenset(epoch for epoch in named if epoch is not None)
-
-    @property
-    def species(self) -> frozenset[str]:
-        """Every species the plan names, as it names them."""
-        named = (name for reading in self._readings for name in (reading.species, reading.without))
-        return frozenset(name for name in named if name is not None)
-
-    @property
-    def _readings(self) -> Iterator[Reading]:
-        for contrast in self._contrasts:
-            yield from contrast.reading.parts
-
-    @property
-    def _contrasts(self) -> list[Contrast | Target]:
+    def contrasts(self) -> list[Contrast | Target]:
+        """Everything the plan reads: of placebos, claims and scenario."""
         contrasts: list[Contrast | Target] = [placebo.contrast for placebo in self.placebos]
         contrasts += [contrast for claim in self.claims for contrast in claim.contrasts]
         return [*contrasts, *(self.scenario.targets if self.scenario else ())]

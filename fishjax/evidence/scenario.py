@@ -10,7 +10,7 @@ import xarray as xr
 from fishjax.evidence.effect import describe, plain
 from fishjax.evidence.pairs import pairs
 from fishjax.evidence.plan import Scenario, Target
-from fishjax.evidence.readings import number
+from fishjax.files import number
 
 
 def reproduce(scenario: Scenario, results: xr.Dataset) -> dict[str, Any]:
