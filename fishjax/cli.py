@@ -1,19 +1,21 @@
 """The `fishjax` command: a look into a study's folder, without JAX, and a search for a rate."""
 
+import itertools
 import json
 import pathlib
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import arg
 
-from fishjax.exits import DONE, SIGNALS, Stop, guarded
+from fishjax.exits import DONE, LOST, SIGNALS, Stop, guarded
 from fishjax.fields import UsageError
+from fishjax.present.search import search_table
 from fishjax.present.tables import tables
-from fishjax.store import SUMMARY, SweepFolder
+from fishjax.store import SEARCH, SUMMARY, SweepFolder
 
 Folder = Annotated[pathlib.Path, tyro.conf.Positional]
 
@@ -22,8 +24,10 @@ def status(folder: Folder) -> int:
     """Which cells of a study's folder are done, diverged or not finished."""
     sweep = SweepFolder(folder)
     plan = sweep.plan()
+    searched = "search" in plan
     wanted = len(plan["arms"]) * len(plan["seeds"])
-    print(f"{plan['study']} at scale {plan['scale']} on {plan['data']['spec']}")
+    what = f"search for the knobs of {plan['study']}" if searched else plan["study"]
+    print(f"{what} at scale {plan['scale']} on {plan['data']['spec']}")
     arms: dict[str, Counter[str]] = {}
     for about, cell in sweep.started():
         outcome = cell.outcome()
@@ -32,20 +36,40 @@ def status(folder: Folder) -> int:
     for arm, counts in arms.items():
         words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
         print(f"  {arm:40} {words}")
-    done = sum(arms[arm].total() - arms[arm]["unfinished"] for arm in arms if arm in plan["arms"])
-    print(f"{done} of {wanted} runs of the arms are finished")
+    finished = {arm: counts.total() - counts["unfinished"] for arm, counts in arms.items()}
+    if searched:
+        print(f"{sum(finished.values())} runs are finished")
+    else:
+        done = sum(count for arm, count in finished.items() if arm in plan["arms"])
+        print(f"{done} of {wanted} runs of the arms are finished")
     return DONE
 
 
 def table(folder: Folder, form: Literal["md", "tex", "csv"] = "md") -> int:
-    """The tables of a finished study."""
-    try:
-        summary = json.loads((folder / SUMMARY).read_bytes())
-    except OSError:
-        raise UsageError(f"{folder} has no {SUMMARY}; is the study finished?") from None
-    for each in tables(summary):
+    """The tables of a finished study, or of the search for its knobs."""
+    made = [
+        make(found)
+        for name, make in ((SUMMARY, tables), (SEARCH, lambda found: [search_table(found)]))
+        if (found := _read(folder / name))
+    ]
+    if not made:
+        raise UsageError(f"{folder} has no {SUMMARY}; is the study finished?")
+    for each in itertools.chain(*made):
         print(each.write(form))
     return DONE
+
+
+def _read(file: pathlib.Path) -> dict[str, Any] | None:
+    """The JSON object in a file, None where there is none; UsageError where it is damaged."""
+    try:
+        found = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from None
+    if not isinstance(found, dict) or "study" not in found:
+        raise UsageError(f"{file} is damaged: it holds no study")
+    return found
 
 
 def lr_find(
@@ -68,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     With `arguments` it is part of another program, to which signals are left.
     """
-    Stop(SIGNALS if arguments is None else ()).at_once()
+    Stop(SIGNALS if arguments is None else (), LOST).at_once()
     verbs = {"status": status, "table": table, "lr-find": lr_find}
     parse = tyro.extras.subcommand_cli_from_dict
     sys.exit(guarded(lambda: parse(verbs, prog="fishjax", args=arguments)))

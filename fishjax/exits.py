@@ -12,7 +12,8 @@ from fishjax.fields import UsageError
 
 DONE, USAGE, AGAIN = 0, 2, 75
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_KEPT = "stopped; what is finished is kept: run the same command again"
+KEPT = "stopped; what is finished is kept: run the same command again"
+LOST = "stopped before it was done"
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -29,16 +30,17 @@ class Stop:
     it was caught. To end at once is no worse than to be killed, which a study survives at any
     moment. A signal that was ignored from the start, as SIGINT behind a script's `&`, stays so.
 
-    signals: those that are listened to; none in a command that another program calls.
+    signals: those that are listened to; none in a command that another program calls. said: the
+    last words of a command that is ended at once.
     """
 
-    def __init__(self, signals: Iterable[int] = ()) -> None:
+    def __init__(self, signals: Iterable[int] = (), said: str = KEPT) -> None:
         self._signals = [each for each in signals if signal.getsignal(each) != signal.SIG_IGN]
-        self._wished = False
+        self._wished, self._said = False, said
 
     def at_once(self) -> None:
         """From here on a signal ends the process: nothing is under way that could be finished."""
-        self._answer(lambda number, frame: leave())
+        self._answer(lambda number, frame: leave(self._said))
 
     def in_time(self) -> None:
         """From here on the first signal is a wish that `heed` meets, and the second ends it all."""
@@ -63,9 +65,9 @@ class Stop:
         _tell("stopping after the epochs at hand; once more stops at once")
 
 
-def leave() -> NoReturn:
+def leave(said: str = KEPT) -> NoReturn:
     """Ends the process with 75, without a wait for whatever its threads still compile."""
-    _tell(f"{_SHOW_CURSOR if os.isatty(2) else ''}{_KEPT}")
+    _tell(f"{_SHOW_CURSOR if os.isatty(2) else ''}{said}")
     os._exit(AGAIN)
 
 

@@ -5,7 +5,7 @@ import pathlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -63,6 +63,18 @@ def run(study: Study, arguments: Sequence[str] | None, stop: Stop, start: float)
     job.pin()
     for line in job.place.computing:
         console.print(line, soft_wrap=True, highlight=False)
+    with job.place.alone():
+        found = _concluded(job, console, stop, start)
+    if found is None:
+        console.print("This shard is done, others are not: run the same command again.")
+        return AGAIN
+    stop.never()
+    print(json.dumps(found) if options.json else job.render(found))
+    return DONE
+
+
+def _concluded(job: Job, console: Console, stop: Stop, start: float) -> dict[str, Any] | None:
+    """What came of the job, once this process's share is run; None where others are not done."""
     runner = job.place.runner(job.stages())
     found = None
     stop.in_time()
@@ -72,13 +84,7 @@ def run(study: Study, arguments: Sequence[str] | None, stop: Stop, start: float)
                 found = job.conclude()
     finally:
         job.place.spent(runner.usage, time.monotonic() - start)
-    if found is None:
-        console.print("This shard is done, others are not: run the same command again.")
-        return AGAIN
-    found = job.place.sign(found, job.file)
-    stop.never()
-    print(json.dumps(found) if options.json else job.render(found))
-    return DONE
+    return found and job.place.sign(found, job.file)
 
 
 def _heeding(tick: Tick, stop: Stop) -> Tick:

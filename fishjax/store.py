@@ -4,9 +4,8 @@ A cell exists once its `DONE.json`, which names the sha256 of every other file, 
 """
 
 import contextlib
-import hashlib
+import fcntl
 import json
-import os
 import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,12 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fishjax.fields import UsageError
+from fishjax.files import TEMPORARY, as_json, create, lock, sha256, write_json, write_parquet
 
-PLAN, ENVIRONMENT, SUMMARY, TIMING = "sweep.json", "env.json", "summary.json", "timing.jsonl"
+PLAN, ENVIRONMENT, TIMING = "sweep.json", "env.json", "timing.jsonl"
+SUMMARY, SEARCH = "summary.json", "search.json"
 DECLARED = "declared"
 """The part of a plan that stays as the first start had it, though a later one may have another."""
 _DONE = "DONE.json"
-_TEMPORARY = ".writing-"
+_LOCK = ".lock-"
 
 
 @dataclass(frozen=True)
@@ -54,16 +55,16 @@ class CellFolder:
     def log(self, line: Mapping[str, Any]) -> None:
         """Appends one line to `metrics.jsonl`, to be read while the run goes on."""
         with open(self.path / "metrics.jsonl", "ab") as file:
-            file.write(_json(line, indent=None))
+            file.write(as_json(line, indent=None))
 
     def commit(self, tables: Mapping[str, pa.Table], outcome: Mapping[str, Any]) -> None:
         """Writes the tables, then the commit mark with `outcome` and every file's sha256."""
         for name, table in tables.items():
             write_parquet(self.path / f"{name}.parquet", table)
         files = {
-            str(file.relative_to(self.path)): _sha256(file)
+            str(file.relative_to(self.path)): sha256(file)
             for file in sorted(self.path.rglob("*"))
-            if file.is_file() and file.name != _DONE and not file.name.startswith(_TEMPORARY)
+            if file.is_file() and file.name != _DONE and not file.name.startswith(TEMPORARY)
         }
         write_json(self.path / _DONE, {**outcome, "files": files})
 
@@ -71,7 +72,7 @@ class CellFolder:
         """What `DONE.json` says, or None where the cell is not committed or a file has changed."""
         try:
             done = json.loads((self.path / _DONE).read_bytes())
-            whole = all(_sha256(self.path / name) == sha for name, sha in done["files"].items())
+            whole = all(sha256(self.path / name) == sha for name, sha in done["files"].items())
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return None
         return done if whole else None
@@ -133,20 +134,37 @@ class SweepFolder:
         """
         self.claim(plan, growing)
         target = self.path / PLAN
-        if not self.planned:
-            with contextlib.suppress(FileExistsError):
-                _create(target, _json(plan))
-        pinned = self.plan()
-        self._compare(plan, pinned, growing)
-        grown = sorted({*pinned.get(growing, ()), *plan[growing]})
-        if grown != pinned.get(growing):
-            pinned[growing] = grown
-            write_json(target, pinned)
-        return pinned
+        with open(self.path / f"{_LOCK}plan", "ab") as file:
+            lock(file, fcntl.LOCK_EX)
+            if not self.planned:
+                with contextlib.suppress(FileExistsError):
+                    create(target, as_json(plan))
+            pinned = self.plan()
+            self._compare(plan, pinned, growing)
+            grown = sorted({*pinned.get(growing, ()), *plan[growing]})
+            if grown != pinned.get(growing):
+                pinned[growing] = grown
+                write_json(target, pinned)
+            return pinned
+
+    @contextlib.contextmanager
+    def alone(self, share: str) -> Iterator[None]:
+        """Keeps other processes from the same share of the work; it ends with this one, however.
+
+        Raises UsageError where another is at it.
+        """
+        with open(self.path / f"{_LOCK}{share}", "ab") as file:
+            try:
+                lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UsageError(
+                    f"another process runs this in {self.path}; wait for it, or name another --out"
+                ) from None
+            yield
 
     def _compare(self, plan: Mapping[str, Any], pinned: Mapping[str, Any], growing: str) -> None:
         """Raises UsageError for the first thing that differs."""
-        plan, loose = json.loads(_json(plan)), {growing: 0, DECLARED: 0}
+        plan, loose = json.loads(as_json(plan)), {growing: 0, DECLARED: 0}
         for name, ours, theirs in _differences("", {**plan, **loose}, {**pinned, **loose}):
             raise UsageError(
                 f"{self.path} holds another study: its {name} is {json.dumps(theirs)}, "
@@ -156,7 +174,7 @@ class SweepFolder:
     def log_timing(self, line: Mapping[str, Any]) -> None:
         """Adds one start's seconds and run-steps to those of earlier starts."""
         with open(self.path / TIMING, "ab") as file:
-            file.write(_json(line, indent=None))
+            file.write(as_json(line, indent=None))
 
     def timing(self) -> dict[str, float]:
         """The sum over all starts."""
@@ -170,89 +188,15 @@ class SweepFolder:
 
     def _holds_something_else(self) -> bool:
         """Anything but what another start of this study may be writing at this moment."""
-        return any(not file.name.startswith(_TEMPORARY) for file in self.path.iterdir())
+        return any(not file.name.startswith((TEMPORARY, _LOCK)) for file in self.path.iterdir())
 
     def _make(self) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.path, prefix=_TEMPORARY):
+            with tempfile.TemporaryFile(dir=self.path, prefix=TEMPORARY):
                 pass
         except OSError as error:
             raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Puts JSON in place by one rename, after it has reached the disk."""
-    write_atomically(path, _json(value))
-
-
-def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Readers see the old content or the new, never a part."""
-    with _temporary(path) as temporary:
-        temporary.write_bytes(content)
-        _sync(temporary)
-        os.replace(temporary, path)
-    _sync(path.parent)
-
-
-def _create(path: pathlib.Path, content: bytes) -> None:
-    """Like `write_atomically`, but a FileExistsError where `path` is there already.
-
-    Where the file system has no hard links, two first starts could overwrite each other's equal
-    plans.
-    """
-    with _temporary(path) as temporary:
-        temporary.write_bytes(content)
-        _sync(temporary)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            raise
-        except OSError:
-            os.replace(temporary, path)
-
-
-def write_parquet(path: pathlib.Path, table: pa.Table) -> None:
-    with _temporary(path) as temporary:
-        pq.write_table(table, temporary)
-        _sync(temporary)
-        os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _temporary(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
-    os.close(descriptor)
-    temporary = pathlib.Path(name)
-    temporary.chmod(0o666 & ~_umask())
-    try:
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The mode bits that new files lack; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _json(value: Any, indent: int | None = 2) -> bytes:
-    return (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode()
 
 
 def _differences(name: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -22,17 +22,18 @@ from fishjax.engine.kernels import AUTO, ENGINES, Names, described, kernels
 from fishjax.engine.measured import measured
 from fishjax.engine.memory import free_per_device
 from fishjax.engine.packs import Pack, ask_of, pack, shared, slots
-from fishjax.engine.plan import PACK_WIDTH, even, planned
 from fishjax.engine.program import Program, Shared, Slots, default_mapping
 from fishjax.engine.runner import Runner, Tick, Usage
+from fishjax.engine.widths import PACK_WIDTH, even, planned
 from fishjax.fields import UsageError, choose
+from fishjax.files import write_json
 from fishjax.nn.models import build
 from fishjax.nn.own import source_digest
 from fishjax.provenance import revision
 from fishjax.results import collect
 from fishjax.settings import override, to_dict
 from fishjax.setup import lower
-from fishjax.store import ENVIRONMENT, SweepFolder, write_json
+from fishjax.store import ENVIRONMENT, SweepFolder
 from fishjax.study import Request, Scale, Study
 from fishjax.sweep import Cell
 
@@ -143,6 +144,11 @@ class Workplace:
     def source(self) -> dict[str, str]:
         """The data by specification and hash."""
         return {"spec": self.dataset.spec, "hash": self.dataset.digest()}
+
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps other processes from this request's share; see `store.SweepFolder.alone`."""
+        share, shares = self.request.shard
+        return self.sweep.alone(f"{share}-of-{shares}")
 
     def runner(self, stages: Iterable[Stage]) -> Runner:
         """What runs the packs of these stages, whose cells may still change in what is tuned."""

@@ -1,12 +1,15 @@
 """Cells are whole or absent; a plan is pinned once; damage is noticed."""
 
+import errno
+import fcntl
 import json
 
 import pyarrow as pa
 import pytest
 
 from fishjax.fields import UsageError
-from fishjax.store import DECLARED, PLAN, SweepFolder, write_atomically
+from fishjax.files import write_atomically
+from fishjax.store import DECLARED, PLAN, SweepFolder
 
 PLANNED = {"study": "one", "scale": "smoke", "data": {"hash": "a"}, "seeds": [0, 1]}
 
@@ -109,6 +112,28 @@ def test_a_start_that_is_being_written_beside_is_no_stranger(sweep):
     sweep.path.mkdir()
     (sweep.path / ".writing-abc").write_text("{")
     assert sweep.pin(PLANNED, growing="seeds") == PLANNED
+
+
+def test_a_share_is_worked_at_by_one_process(sweep):
+    """In the same process a file opened anew is locked as another process's would be."""
+    sweep.pin(PLANNED, growing="seeds")
+    with sweep.alone("0-of-2"):
+        with sweep.alone("1-of-2"):
+            pass
+        with pytest.raises(UsageError, match="another process runs this"), sweep.alone("0-of-2"):
+            pass
+    with sweep.alone("0-of-2"):
+        assert sweep.pin(PLANNED, growing="seeds") == PLANNED
+
+
+def test_a_file_system_without_locks_is_not_guarded(sweep, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    sweep.pin(PLANNED, growing="seeds")
+    with sweep.alone("0-of-1"), sweep.alone("0-of-1"):
+        pass
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):

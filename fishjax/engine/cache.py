@@ -16,11 +16,13 @@ import warnings
 import jax
 
 from fishjax.engine.folders import private
-from fishjax.store import write_atomically
+from fishjax.files import write_atomically
 
 _ENTRY, _SEAL = "-cache", "-seal"
 _GRACE_S = 600.0
 """How long another process may take from writing an entry to sealing it."""
+_SETTLED_S = 1.0
+"""The age at which an entry is whole: until then a compilation beside this may be writing it."""
 
 _in_use: dict[pathlib.Path, float] = {}
 """The directory in use and the time of the start, which sealed nothing older."""
@@ -41,18 +43,22 @@ def enable(folder: pathlib.Path) -> None:
             stacklevel=3,
         )
     _in_use[folder] = time.time()
-    atexit.register(seal)
+    atexit.register(seal, settled_s=0.0)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def seal() -> None:
-    """Seals what was written to the cache since this process started."""
+def seal(settled_s: float = _SETTLED_S) -> None:
+    """Seals what was written to the cache since this process started, and not just now.
+
+    settled_s: the least age of what is sealed; 0 where nothing compiles any more.
+    """
+    newest = time.time() - settled_s
     for folder, start in _in_use.items():
         for entry in folder.glob(f"*{_ENTRY}"):
             mark = _mark(entry)
             with contextlib.suppress(FileNotFoundError):
-                if not mark.exists() and entry.stat().st_mtime >= start:
+                if not mark.exists() and start <= entry.stat().st_mtime <= newest:
                     write_atomically(mark, _sum(entry).encode())
 
 

@@ -1,0 +1,107 @@
+"""Files that are whole or not there: atomic writes, JSON, digests, locks."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TEMPORARY = ".writing-"
+"""How the names of files begin that are being written."""
+
+
+def number(value: float) -> float | None:
+    """`value` for JSON, which has neither NaN nor infinity."""
+    return float(value) if math.isfinite(value) else None
+
+
+def lock(file: IO[bytes], how: int) -> None:
+    """Locks a file until it is closed; goes without where the file system has no locks."""
+    try:
+        fcntl.flock(file, how)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Puts JSON in place by one rename, after it has reached the disk."""
+    write_atomically(path, as_json(value))
+
+
+def write_atomically(path: pathlib.Path, content: bytes) -> None:
+    """Readers see the old content or the new, never a part."""
+    with _temporary(path) as temporary:
+        temporary.write_bytes(content)
+        _sync(temporary)
+        os.replace(temporary, path)
+    _sync(path.parent)
+
+
+def create(path: pathlib.Path, content: bytes) -> None:
+    """Like `write_atomically`, but a FileExistsError where `path` is there already.
+
+    Where the file system has no hard links, two first starts could overwrite each other's equal
+    plans.
+    """
+    with _temporary(path) as temporary:
+        temporary.write_bytes(content)
+        _sync(temporary)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            raise
+        except OSError:
+            os.replace(temporary, path)
+
+
+def write_parquet(path: pathlib.Path, table: pa.Table) -> None:
+    with _temporary(path) as temporary:
+        pq.write_table(table, temporary)
+        _sync(temporary)
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _temporary(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
+    os.close(descriptor)
+    temporary = pathlib.Path(name)
+    temporary.chmod(0o666 & ~_umask())
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The mode bits that new files lack; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(path: pathlib.Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: pathlib.Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_json(value: Any, indent: int | None = 2) -> bytes:
+    return (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode()
