@@ -49,7 +49,7 @@ def normalised(pixels: jax.Array, mean: jax.Array, deviation: jax.Array) -> jax.
 def class_counts(feed: Feed, classes: int) -> jax.Array:
     """The run's training images of each class, float32 `[class]`."""
     labels = feed.labels[feed.train]
-    return jnp.sum(labels[:, None] == jnp.arange(classes)[None, :], axis=0, dtype=jnp.float32)
+    return jnp.sum(jax.nn.one_hot(labels, classes), axis=0)
 
 
 def drawn(

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from fishjax.barrier import Barrier, barrier, check_alike
 from fishjax.config import Config
-from fishjax.store import write_json
+from fishjax.files import number, write_json
 from fishjax.study import Line
 from fishjax.sweep import Cell
-from fishjax.trained import Barrier, barrier, check_alike, restored
+from fishjax.trained import restored
 from fishjax.workplace import Stage, Workplace
 
 METRIC = "barrier"
@@ -29,7 +30,7 @@ def barriers(place: Workplace, stage: Stage, lines: Iterable[Line], epoch: float
     """The barrier in nats between each line's arm and the one it starts at, `(arm, seed, epoch)`.
 
     Of the networks at the end, which is `epoch`, on the training subset of the line's arm; see
-    `trained.barrier`. What an earlier start has found is read back.
+    `barrier.barrier`. What an earlier start has found is read back.
     """
     cells = {(cell.arm, cell.seed): cell for cell in stage.cells}
     seeds = sorted({cell.seed for cell in stage.cells})
@@ -72,10 +73,6 @@ def _plain(found: Barrier) -> dict[str, Any]:
     """The barrier as JSON values; what is not finite is None."""
     columns = {name: np.asarray(values).tolist() for name, values in found._asdict().items()}
     return {
-        name: [_finite(x) for x in values] if isinstance(values, list) else _finite(values)
+        name: [number(x) for x in values] if isinstance(values, list) else number(values)
         for name, values in columns.items()
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

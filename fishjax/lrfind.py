@@ -24,12 +24,12 @@ from fishjax.engine.program import Program, Shared, default_mapping
 from fishjax.engine.runner import Tick
 from fishjax.evidence.range_test import FEWEST, RangeTest
 from fishjax.fields import UsageError
+from fishjax.files import number, write_json
 from fishjax.present.progress import bar
 from fishjax.present.range_test import rates_table, write_curve
 from fishjax.present.tables import write_table
 from fishjax.settings import override, parse_settings, to_dict
 from fishjax.setup import Setup, lower
-from fishjax.store import write_json
 from fishjax.sweep import TUNING_SEEDS_FROM, Cell, parse_seeds, slug
 
 EPOCHS = 100
@@ -160,11 +160,7 @@ def _numbers(
         "config": to_dict(config),
         "seeds": list(seeds),
         "rates": test.rates.tolist(),
-        "losses": [_nullable(row) for row in test.losses],
-        "smoothed": [_nullable(row) for row in test.smoothed],
-        "suggested": {rule: _nullable(rates) for rule, rates in suggested.items()},
+        "losses": [[*map(number, row)] for row in test.losses],
+        "smoothed": [[*map(number, row)] for row in test.smoothed],
+        "suggested": {rule: [*map(number, rates)] for rule, rates in suggested.items()},
     }
-
-
-def _nullable(numbers: np.ndarray) -> list[float | None]:
-    return [float(number) if math.isfinite(number) else None for number in numbers]

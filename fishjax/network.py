@@ -9,7 +9,7 @@ from jax import lax
 
 from fishjax.evaluate import BATCH, PROBES
 from fishjax.feed import Feed, class_counts, images
-from fishjax.nn.losses import one_hot, training_loss
+from fishjax.nn.losses import training_loss
 from fishjax.nn.model import Model, Output, Variables
 from fishjax.setup import Hyper, Setup
 
@@ -61,7 +61,7 @@ def objective(network: Network) -> Callable[[Any, jax.Array], jax.Array]:
 
     def loss(params: Any, index: jax.Array) -> jax.Array:
         here = network._replace(variables=network.variables._replace(params=params))
-        targets = one_hot(network.feed.labels[index], network.setup.classes)
+        targets = jax.nn.one_hot(network.feed.labels[index], network.setup.classes)
         logits = forward(here, index, train=True).logits
         return training_loss(logits, targets, network.hyper.loss, counts)
 

@@ -18,7 +18,7 @@ from fishjax.landscape import slope
 from fishjax.measure.flow import along_depth, cosine, flow, relative
 from fishjax.measure.units import History, follow, revival, silent_share, unit_shares, unseen
 from fishjax.network import Network
-from fishjax.nn.losses import one_hot, training_loss
+from fishjax.nn.losses import training_loss
 from fishjax.nn.model import Model, Output, Variables
 from fishjax.nn.models import build
 from fishjax.optim import optimiser
@@ -147,7 +147,8 @@ def step(
 
     counts: see `feed.class_counts`. when: the step of the schedule, see `schedules.times`.
     """
-    pixels, targets = images(feed, batch), one_hot(feed.labels[batch], setup.classes)
+    pixels = images(feed, batch)
+    targets = jax.nn.one_hot(feed.labels[batch], setup.classes)
     if setup.augment:
         draws = jax.random.fold_in(stream(key, AUGMENT), state.step)
         pixels, targets = augmented(setup.augment, hyper.augment, draws, pixels, targets)

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fishjax import trained
+from fishjax.barrier import barrier
 from fishjax.config import Config
 from fishjax.fields import UsageError
 from fishjax.settings import override
 from fishjax.setup import lower
-from fishjax.trained import Trained, barrier
+from fishjax.trained import Trained
 from tests.runs import CLASSES, TINY, as_arrays, build
 
 SPECIES = ("a", "b", "c")
@@ -74,7 +74,7 @@ def test_stale_statistics_would_inflate_it(images, monkeypatch):
         params[layer]["kernel"] = 30.0 * params[layer]["kernel"]
     b = dataclasses.replace(a, variables=a.variables._replace(params=params))
     assert abs(barrier(a, b, *images, points=5).height) < 1e-3
-    monkeypatch.setattr(trained, "refreshed", lambda train, variables, *_: variables)
+    monkeypatch.setattr("fishjax.barrier.refreshed", lambda train, variables, *_: variables)
     assert barrier(a, b, *images, points=5).height > 0.1
 
 
@@ -82,7 +82,7 @@ def test_chunks_make_the_statistics_of_all_images(images, monkeypatch):
     """Of the first norm exactly in the mean: it sees the same inputs whatever the chunks."""
     pixels, labels = (np.concatenate([part] * 2) for part in images)
     whole = barrier(network(0), network(1), pixels, labels, points=3)
-    monkeypatch.setattr(trained, "CHUNK", 20)
+    monkeypatch.setattr("fishjax.barrier.CHUNK", 20)
     parts = barrier(network(0), network(1), pixels, labels, points=3)
     np.testing.assert_allclose(parts.loss, whole.loss, rtol=1e-4)
 

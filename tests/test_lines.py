@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fishjax import lines
+from fishjax.barrier import barrier
 from fishjax.config import Config
 from fishjax.data.corruptions import view
 from fishjax.data.source import open_source
@@ -16,7 +17,7 @@ from fishjax.fields import UsageError
 from fishjax.settings import override
 from fishjax.study import Scale, Study
 from fishjax.sweep import Arm, Tuning
-from fishjax.trained import barrier, load
+from fishjax.trained import load
 from tests.commands import derived, run_study
 from tests.runs import TINY
 

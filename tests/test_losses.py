@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from fishjax.nn.losses import class_weights, cross_entropy, one_hot, training_loss
+from fishjax.nn.losses import class_weights, cross_entropy, training_loss
 from fishjax.sections import Loss
 from fishjax.setup import LossShape, choices
 
@@ -71,7 +71,7 @@ def weights_of_float64(shape, counts):
 
 def test_by_default_it_is_plain_cross_entropy_bit_for_bit():
     logits, labels = logits_and_labels()
-    ours = value_and_gradient(logits, one_hot(labels, CLASSES), shaped(), COUNTS)
+    ours = value_and_gradient(logits, jax.nn.one_hot(labels, CLASSES), shaped(), COUNTS)
     plain = jax.jit(jax.value_and_grad(cross_entropy))(logits, labels, jnp.float32(0))
     jax.tree.map(np.testing.assert_array_equal, ours, plain)
 
@@ -82,7 +82,7 @@ def test_weights_and_smoothing_equal_pytorch(weight, smoothing):
     torch = pytest.importorskip("torch")
     logits, labels = logits_and_labels()
     shape = shaped(weight, smoothing=smoothing)
-    targets = 0.7 * one_hot(labels, CLASSES) + 0.3 * one_hot(labels[::-1], CLASSES)
+    targets = 0.7 * jax.nn.one_hot(labels, CLASSES) + 0.3 * jax.nn.one_hot(labels[::-1], CLASSES)
     loss, gradient = value_and_gradient(logits, targets, shape, COUNTS)
     x = torch.tensor(np.array(logits, np.float64), requires_grad=True)
     theirs = torch.nn.CrossEntropyLoss(
@@ -98,7 +98,7 @@ def test_the_focal_loss_and_its_gradient_equal_pytorchs_autograd(gamma):
     torch = pytest.importorskip("torch")
     logits, labels = logits_and_labels()
     shape = shaped("inverse", focal_gamma=gamma)
-    loss, gradient = value_and_gradient(logits, one_hot(labels, CLASSES), shape, COUNTS)
+    loss, gradient = value_and_gradient(logits, jax.nn.one_hot(labels, CLASSES), shape, COUNTS)
     x = torch.tensor(np.array(logits, np.float64), requires_grad=True)
     log_p = torch.log_softmax(x, 1)[np.arange(BATCH), labels.tolist()]
     weights = torch.tensor(weights_of_float64(shape, COUNTS)[np.array(labels)])
@@ -112,7 +112,7 @@ def test_the_focal_loss_and_its_gradient_equal_pytorchs_autograd(gamma):
 @pytest.mark.parametrize("far", [20.0, 200.0, 1e30])
 def test_certain_and_hopeless_images_have_a_finite_loss_and_gradient(gamma, far):
     logits = jnp.asarray([[far, 0.0, -far], [-far, 0.0, far]], jnp.float32)
-    targets = one_hot(jnp.zeros(2, jnp.int32), 3)
+    targets = jax.nn.one_hot(jnp.zeros(2, jnp.int32), 3)
     counts = jnp.float32([5, 3, 2])
     for smoothing in (0.0, 0.1):
         shape = shaped(focal_gamma=gamma, smoothing=smoothing)
@@ -166,7 +166,7 @@ def test_extreme_counts_and_powers_stay_finite(weight):
 def test_logit_adjustment_equals_float64(tau, counts):
     logits, labels = logits_and_labels()
     shape = shaped("sqrt", logit_adjustment=tau, smoothing=0.1)
-    loss, gradient = value_and_gradient(logits, one_hot(labels, CLASSES), shape, counts)
+    loss, gradient = value_and_gradient(logits, jax.nn.one_hot(labels, CLASSES), shape, counts)
     np.testing.assert_allclose(loss, of_float64(logits, labels, shape, counts), rtol=2e-6)
     assert np.isfinite(gradient).all()
 
@@ -184,7 +184,7 @@ def test_the_loss_of_two_labels_mixed_is_the_mixture_of_their_losses():
     logits, labels = logits_and_labels()
     shape = shaped("effective", focal_gamma=2.0, smoothing=0.1)
     share, other = 0.3, labels[::-1]
-    targets = share * one_hot(labels, CLASSES) + (1 - share) * one_hot(other, CLASSES)
+    targets = share * jax.nn.one_hot(labels, CLASSES) + (1 - share) * jax.nn.one_hot(other, CLASSES)
     mixed, _ = value_and_gradient(logits, targets, shape, COUNTS)
     first, second = (of_float64(logits, some, shape, COUNTS) for some in (labels, other))
     np.testing.assert_allclose(mixed, share * first + (1 - share) * second, rtol=2e-6)
@@ -199,7 +199,7 @@ def test_runs_of_every_kind_go_through_one_mapped_program():
         shaped("sqrt", logit_adjustment=1.0),
     ]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *shapes)
-    targets = one_hot(labels, CLASSES)
+    targets = jax.nn.one_hot(labels, CLASSES)
     mapped = jax.jit(jax.vmap(training_loss, in_axes=(None, None, 0, None)))
     losses = mapped(logits, targets, stacked, jnp.asarray(COUNTS))
     alone = [of_float64(logits, labels, shape, COUNTS) for shape in shapes]

@@ -10,10 +10,10 @@ import pytest
 
 from fishjax import workplace
 from fishjax.config import Config
-from fishjax.engine import memory, plan
+from fishjax.engine import memory, widths
 from fishjax.engine.packs import pack
-from fishjax.engine.plan import Line, bound, even, half, lines, most, planned, read, widened
 from fishjax.engine.program import Program
+from fishjax.engine.widths import Line, bound, even, half, lines, most, planned, read, widened
 from fishjax.settings import override
 from fishjax.sweep import Arm, cells
 from tests.commands import derived, run_study
@@ -67,7 +67,7 @@ def test_half_a_pack_keeps_all_devices_busy_where_it_can(width, devices, narrowe
 
 
 def test_where_memory_is_ample_or_unknown_nothing_is_compiled(monkeypatch):
-    monkeypatch.setattr(plan, "read", pytest.fail)
+    monkeypatch.setattr(widths, "read", pytest.fail)
     devices = jax.local_device_count()
     for free in (None, 1 << 40):
         assert planned([program_and_pack("map")], devices, free) == even(16, devices)
@@ -75,9 +75,9 @@ def test_where_memory_is_ample_or_unknown_nothing_is_compiled(monkeypatch):
 
 def test_where_memory_is_short_the_width_is_the_widest_that_fits(measured, monkeypatch):
     need, read_lines = measured
-    monkeypatch.setattr(plan, "lines", lambda *_: read_lines)
+    monkeypatch.setattr(widths, "lines", lambda *_: read_lines)
     devices = jax.local_device_count()
-    free = int(most(read_lines, 5) / plan.SHARE) + 1
+    free = int(most(read_lines, 5) / widths.SHARE) + 1
     assert planned([need], devices, free) == 5 * devices
     assert planned([need], devices, 1) == devices
 
@@ -149,11 +149,11 @@ def finished(tmp_path_factory):
 def test_memory_that_runs_out_halves_the_pack_and_changes_no_number(
     finished, tmp_path, monkeypatch, capfd, error
 ):
-    advance, widths = Program.advance, []
+    advance, seen = Program.advance, []
 
     def failing(self, shared, slots, state):
-        widths.append(len(slots.active))
-        if len(slots.active) > 8 and widths.count(len(slots.active)) == 2:
+        seen.append(len(slots.active))
+        if len(slots.active) > 8 and seen.count(len(slots.active)) == 2:
             raise error
         return advance(self, shared, slots, state)
 
@@ -161,7 +161,7 @@ def test_memory_that_runs_out_halves_the_pack_and_changes_no_number(
     folder = tmp_path / "out"
     assert run(folder) == 0
     assert capfd.readouterr().err.count("packs of 16 runs do not fit in memory") == 1
-    assert set(widths) == {16, 8}
+    assert set(seen) == {16, 8}
     assert {done["pack_width"] for done in outcomes(folder)} == {8}
     assert {done["pack_width"] for done in outcomes(finished)} == {16}
     assert json.loads((folder / "sweep.json").read_bytes())["engine"]["width"] == 16

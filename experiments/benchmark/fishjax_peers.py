@@ -16,8 +16,8 @@ from fishjax.engine.devices import replicate
 from fishjax.engine.kernels import ENGINES, kernels
 from fishjax.engine.measured import measured
 from fishjax.engine.memory import free_per_device
-from fishjax.engine.plan import PACK_WIDTH, even, planned
 from fishjax.engine.program import Program, RunMapping, Shared, Slots, default_mapping
+from fishjax.engine.widths import PACK_WIDTH, even, planned
 from fishjax.feed import Feed, class_counts, drawn
 from fishjax.nn import norms
 from fishjax.nn.conv import conv2d

@@ -14,7 +14,7 @@ from experiments.parts.part import Pair, Part
 from fishjax import augment
 from fishjax.config import Config
 from fishjax.feed import Feed, class_counts, drawn
-from fishjax.nn.losses import one_hot, training_loss
+from fishjax.nn.losses import training_loss
 from fishjax.settings import override
 from fishjax.setup import lower
 
@@ -30,7 +30,7 @@ def loss(settings: Mapping[str, Any], theirs: Callable[[torch.Tensor, torch.Tens
     rng = np.random.default_rng(0)
     logits, labels = 3 * rng.normal(size=(BATCH, CLASSES)), rng.integers(0, CLASSES, BATCH)
     shape = jax.tree.map(jnp.float32, lower(override(Config(), settings), CLASSES)[1].loss)
-    targets = one_hot(jnp.asarray(labels, jnp.int32), CLASSES)
+    targets = jax.nn.one_hot(jnp.asarray(labels, jnp.int32), CLASSES)
     value, gradient = jax.jit(jax.value_and_grad(training_loss))(
         jnp.asarray(logits, jnp.float32), targets, shape, jnp.asarray(COUNTS, jnp.float32)
     )

@@ -14,12 +14,13 @@ import fishjax
 from experiments.dying_relu import BASE
 from experiments.parts import torch_net
 from experiments.parts.part import Pair, Part
+from fishjax.barrier import barrier
 from fishjax.config import Config
 from fishjax.nn.model import Variables
 from fishjax.nn.models import build
 from fishjax.settings import override
 from fishjax.setup import Hyper, Setup, lower
-from fishjax.trained import Trained, barrier
+from fishjax.trained import Trained
 
 CLASSES, IMAGES, POINTS = 3, 6, 5
 NETS = {"linen": "Linen", "nnx": "Nnx", "pair of functions": "pair"}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fishjax.data.dataset import DataError, Dataset
-from fishjax.data.folder import numbered, open_folder, photographs, read_table, subfolders
+from fishjax.data.folder import enumerated, open_folder, photographs, read_table, subfolders
 from fishjax.data.photographs import decode_all, printable
 from fishjax.fields import nearest
 
@@ -70,7 +70,7 @@ def read_f4k(path: str, image_size: int) -> Dataset:
         spec=f"f4k:{path}",
         images=decode_all([photograph.file for photograph in found], root, image_size),
         labels=np.array([codes.index(photograph.code) for photograph in found], np.int32),
-        groups=numbered([photograph.track for photograph in found]),
+        groups=enumerated([photograph.track for photograph in found]),
         species=tuple(names[code] for code in codes),
         fixed_test=np.zeros(len(found), bool),
     )

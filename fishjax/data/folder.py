@@ -106,7 +106,7 @@ def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     return rows
 
 
-def numbered(names: Sequence[str]) -> np.ndarray:
+def enumerated(names: Sequence[str]) -> np.ndarray:
     """int32 `[example]`: equal names have equal numbers, counted from 0."""
     return np.unique(names, return_inverse=True)[1].astype(np.int32)
 
@@ -135,7 +135,7 @@ def _indexed(index: Path, files: Sequence[Path]) -> np.ndarray:
             raise DataError(f"{printable(index)} does not list {printable(name)}")
     for name in sorted(group_of.keys() - set(names)):
         raise DataError(f"{printable(index)} lists {printable(name)}, which is not there")
-    return numbered([f"g{group_of[name]}" if group_of[name] else f"f{name}" for name in names])
+    return enumerated([f"g{group_of[name]}" if group_of[name] else f"f{name}" for name in names])
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -10,8 +10,8 @@ from PIL import Image
 
 from fishjax.data.dataset import Dataset
 from fishjax.data.pool import Ask, Pool
+from fishjax.files import write_atomically
 from fishjax.sections import Data
-from fishjax.store import write_atomically
 
 COLUMNS, LARGEST = 8, 96
 SHOWN = {

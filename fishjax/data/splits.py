@@ -69,11 +69,10 @@ def split(
     rest = rest[np.lexsort((order[rest], dataset.labels[rest]))]
     there = np.bincount(dataset.labels[rest], minlength=len(pool))
     if wanted is not None and exact:
-        train = rest[_as_wanted(there, wanted, train_size, dataset, seed)]
+        dealt = _as_wanted(there, wanted, train_size, dataset, seed)
     else:
-        dealt = stratified(there, frequency if wanted is None else wanted)
-        train = rest[dealt[:train_size]]
-    parts = train, np.sort(val), np.sort(np.concatenate([own, test]))
+        dealt = stratified(there, frequency if wanted is None else wanted)[:train_size]
+    parts = rest[dealt], np.sort(val), np.sort(np.concatenate([own, test]))
     return Split(*(part.astype(np.int32) for part in parts))
 
 

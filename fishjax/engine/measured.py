@@ -15,11 +15,11 @@ from fishjax.engine import kernels
 from fishjax.engine.devices import cores, processor, run_mesh
 from fishjax.engine.folders import cache_folder, private
 from fishjax.engine.program import RunMapping
+from fishjax.files import write_atomically
 from fishjax.nn.lowering import Geometry, Kernels, Lowering, lowered_by
 from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.nn.models import build
 from fishjax.setup import Hyper, Setup
-from fishjax.store import write_atomically
 
 _ROUNDS, _ROUND_S, _FASTER = 5, 0.01, 0.95
 _COLOURS = 3

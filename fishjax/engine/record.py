@@ -1,6 +1,5 @@
 """From the arrays of a pack to the tables of a cell."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from fishjax.evaluate import KILLED_SHARES, Evaluation, Examination
+from fishjax.files import number
 from fishjax.further import SPECIES, is_due
 from fishjax.measure.activations import BINS
 from fishjax.measure.scores import Scores
@@ -40,11 +40,11 @@ class Record:
             "epoch": chunk * self.setup.watch.every,
             "step": chunk * self.setup.watch.every * self.setup.steps_per_epoch,
             **{
-                f"{split}_{name}": _finite(getattr(getattr(newest, split), name)[run])
+                f"{split}_{name}": number(getattr(getattr(newest, split), name)[run])
                 for split in _SPLITS
                 for name in ("loss", "accuracy")
             },
-            "dead_share": [_finite(value) for value in newest.units["dead_share"][run]],
+            "dead_share": [number(value) for value in newest.units["dead_share"][run]],
         }
 
     def metrics(self, run: int) -> pa.Table:
@@ -172,7 +172,3 @@ def _rows(block: _Block) -> tuple[np.ndarray, ...]:
         np.tile(np.asarray(parts, object), len(stamps)),
         np.asarray(values, np.float64).reshape(-1),
     )
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if math.isfinite(value) else None

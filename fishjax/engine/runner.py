@@ -17,9 +17,9 @@ from fishjax.engine.checkpoints import Saver
 from fishjax.engine.compiler import Programs
 from fishjax.engine.devices import replicate, spread
 from fishjax.engine.packs import Pack, ask_of, shared, slots
-from fishjax.engine.plan import half, widened
 from fishjax.engine.program import Program, Slots
 from fishjax.engine.record import Record
+from fishjax.engine.widths import half, widened
 from fishjax.nn.models import build
 from fishjax.settings import to_dict
 from fishjax.setup import Setup

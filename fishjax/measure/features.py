@@ -27,8 +27,7 @@ def linear_probe(
     intercept is free and PENALTY is on the squared coefficients: scikit-learn's
     `RidgeClassifier(alpha=1, class_weight="balanced")` after its `StandardScaler`.
     """
-    truth = labels[:, None] == jnp.arange(classes, dtype=labels.dtype)[None, :]
-    hot = truth.astype(jnp.float32)
+    hot = jax.nn.one_hot(labels, classes)
     weight = _balanced(hot)[:, None]
     total = jnp.sum(weight)
     x, y = _standardised(features, features), 2.0 * hot - 1.0

@@ -25,8 +25,8 @@ class Scores(NamedTuple):
 def scores(logits: jax.Array, labels: jax.Array) -> Scores:
     """Scores of `[example, class]` logits against integer labels `[example]`."""
     classes = logits.shape[1]
-    truth = _one_hot(labels, classes)
-    guess = _one_hot(jnp.argmax(logits, axis=1), classes)
+    truth = jax.nn.one_hot(labels, classes, dtype=bool)
+    guess = jax.nn.one_hot(jnp.argmax(logits, axis=1), classes, dtype=bool)
     confusion = truth.T.astype(jnp.float32) @ guess.astype(jnp.float32)
     support, hits = jnp.sum(confusion, axis=1), jnp.diagonal(confusion)
     recall = jnp.where(support > 0, hits / jnp.maximum(support, 1.0), jnp.nan)
@@ -80,7 +80,3 @@ def binary_auc(score: jax.Array, positive: jax.Array) -> jax.Array:
     pairs = 2.0 * positives.astype(jnp.float32) * negatives.astype(jnp.float32)
     defined = (pairs > 0) & ~jnp.any(jnp.isnan(score))
     return jnp.where(defined, doubled_wins.astype(jnp.float32) / jnp.maximum(pairs, 1.0), jnp.nan)
-
-
-def _one_hot(labels: jax.Array, classes: int) -> jax.Array:
-    return labels[:, None] == jnp.arange(classes, dtype=labels.dtype)[None, :]

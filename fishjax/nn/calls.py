@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from fishjax.nn.axes import along_units
 from fishjax.nn.model import Probe
 
 Hook = Callable[[str, bool, Any, Any], tuple[jax.Array | None, Any]]
@@ -13,7 +14,7 @@ Hook = Callable[[str, bool, Any, Any], tuple[jax.Array | None, Any]]
 call of a module. place: its path; norm: whether it is a normalisation."""
 
 
-class Network(NamedTuple):
+class Hooked(NamedTuple):
     """A network of any kind, its parameters and other state still in their own tree.
 
     init(key, images) -> (params, rest). apply(params, rest, images, train, key, hook) ->
@@ -70,4 +71,4 @@ class Touch:
         if layer in self.probe.nudge:
             out = out + self.probe.nudge[layer]
         mask = self.probe.mask.get(layer)
-        return out, out if mask is None else out * mask.reshape((1,) * (out.ndim - 1) + (-1,))
+        return out, out if mask is None else out * along_units(mask, out)

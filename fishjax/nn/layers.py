@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fishjax.nn.axes import along_units
 from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Epilogue
 
@@ -65,4 +66,4 @@ def dropout(x: jax.Array, rate: jax.Array | float, key: jax.Array) -> jax.Array:
 
 
 def _add(y: jax.Array, bias: jax.Array) -> jax.Array:
-    return y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+    return y + along_units(bias, y)

@@ -20,7 +20,7 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: jax.Array | f
     `smoothing` moves that mass from the label to the uniform distribution (Szegedy et al. 2016).
     """
     log_p = jax.nn.log_softmax(logits)
-    return _expected(log_p, one_hot(labels, logits.shape[-1]), smoothing)
+    return _expected(log_p, jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
 
 
 def training_loss(
@@ -66,14 +66,6 @@ def class_weights(shape: LossShape, counts: jax.Array) -> jax.Array:
     largest = jnp.max(log_weight, where=present, initial=-jnp.inf)
     weight = jnp.exp(jnp.where(present, log_weight - largest, 0.0))
     return jnp.where(present, weight / jnp.mean(weight, where=present), 1.0)
-
-
-def one_hot(labels: jax.Array, classes: int) -> jax.Array:
-    """Labels `[batch]` as probabilities `[batch, class]`.
-
-    Comparison instead of a gather, whose gradient would be a scatter.
-    """
-    return (labels[:, None] == jnp.arange(classes)[None, :]).astype(jnp.float32)
 
 
 def _expected(log_p: jax.Array, targets: jax.Array, smoothing: jax.Array | float) -> jax.Array:

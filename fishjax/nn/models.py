@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from fishjax import sections
 from fishjax.nn import own
 from fishjax.nn.activations import ACTIVATIONS
+from fishjax.nn.axes import along_units
 from fishjax.nn.init import rescale
 from fishjax.nn.layers import Conv, Dense, dropout, max_pool
 from fishjax.nn.lowering import Block, Epilogue, chosen_block
@@ -83,7 +84,7 @@ class _Walk:
             pre = pre + self.probe.nudge[name]
         h = self.taps[name] = ACTIVATIONS[self.model.activation](pre, self.hyper.slope)
         if name in self.probe.mask:
-            h = h * _along_units(self.probe.mask[name], h)
+            h = h * along_units(self.probe.mask[name], h)
         return self._norm(f"norm{layer}", h) if _norm_place(self.model, layer) == "after" else h
 
     def block(self, layer: int) -> Block | None:
@@ -111,7 +112,7 @@ class _Walk:
             found = BatchNorm(name=f"norm{layer}")(y, self.hyper.norm_momentum, True, then)
         else:
             found = conv(x, then)
-        self.taps[f"conv{layer}"] = _along_units(found.peak, x)
+        self.taps[f"conv{layer}"] = along_units(found.peak, x)
         return found.out
 
     def skip(self, layer: int, x: jax.Array, shape: tuple[int, ...], stride: int) -> jax.Array:
@@ -181,7 +182,3 @@ def _norm_place(model: sections.Model, layer: int) -> str:
 def _has_bias(model: sections.Model, layer: int) -> bool:
     """False where a norm follows at once, whose own bias takes its place."""
     return _norm_place(model, layer) != "before"
-
-
-def _along_units(mask: jax.Array, h: jax.Array) -> jax.Array:
-    return mask.reshape((1,) * (h.ndim - 1) + (-1,))

@@ -1,4 +1,4 @@
-"""Networks written with Flax, linen or nnx, as a `Network`: every call of a module is hooked."""
+"""Networks written with Flax, linen or nnx, as a `Hooked`: every call of a module is hooked."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from fishjax.nn.calls import Hook, Network
+from fishjax.nn.calls import Hook, Hooked
 from fishjax.nn.conv import conv2d
 from fishjax.nn.layout import path_of
 
@@ -21,7 +21,7 @@ _NNX_NORMS = (nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.InstanceNorm, nnx
 _TAPS = "fishjax_taps"
 
 
-def linen_network(module: nn.Module) -> Network:
+def linen_network(module: nn.Module) -> Hooked:
     """A linen module. Its collections other than params are state; "intermediates" is sown."""
     call = type(module).__call__
 
@@ -45,10 +45,10 @@ def linen_network(module: nn.Module) -> Network:
         tapped = {place.rpartition("/")[0]: x for place, x in _sown(new.pop(_TAPS, {})).items()}
         return logits, tapped, _sown(new.pop("intermediates", {})), {**rest, **new}
 
-    return Network(init, apply)
+    return Hooked(init, apply)
 
 
-def nnx_network(factory: Callable[[nnx.Rngs], nnx.Module]) -> Network:
+def nnx_network(factory: Callable[[nnx.Rngs], nnx.Module]) -> Hooked:
     """An nnx module, made anew for every key. `nnx.Param` is trained; other variables are state."""
 
     def split(module: nnx.Module) -> tuple:
@@ -81,7 +81,7 @@ def nnx_network(factory: Callable[[nnx.Rngs], nnx.Module]) -> Network:
             logits, sown = forward(images, **switch(type(module).__call__, train))
         return logits, tapped, _sown(sown), split(module)[3] if train else rest
 
-    return Network(init, apply)
+    return Hooked(init, apply)
 
 
 def switch(call: Callable, train: bool) -> dict[str, Any]:

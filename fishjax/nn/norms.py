@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from fishjax import sections
+from fishjax.nn.axes import along_units
 from fishjax.nn.lowering import Epilogue
 
 EPSILON = 1e-5
@@ -35,7 +36,7 @@ class BatchNorm(nn.Module):
         variance = self.variable("batch_stats", "var", jnp.ones, x.shape[-1])
         scale, bias = _scale_and_bias(self, x)
         if not train:
-            now = _standard(x, _last(mean.value, x), _last(variance.value, x))
+            now = _standard(x, along_units(mean.value, x), along_units(variance.value, x))
             return _affine(now, scale, bias)
         if then is None:
             now, *of_batch = standardised(x)
@@ -107,9 +108,4 @@ def _scale_and_bias(module: nn.Module, x: jax.Array) -> tuple[jax.Array, jax.Arr
 
 
 def _affine(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
-    return x * _last(scale, x) + _last(bias, x)
-
-
-def _last(values: jax.Array, x: jax.Array) -> jax.Array:
-    """`[channel]` shaped to meet the last axis of `x`."""
-    return values.reshape((1,) * (x.ndim - 1) + (-1,))
+    return x * along_units(scale, x) + along_units(bias, x)

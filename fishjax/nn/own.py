@@ -39,7 +39,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fishjax.fields import UsageError, choose, nearest
-from fishjax.nn.calls import Hook, Network, Touch, Trail
+from fishjax.nn.calls import Hook, Hooked, Touch, Trail
 from fishjax.nn.layout import Layout, layout, path_of
 from fishjax.nn.model import Model, Output, Probe, Variables
 from fishjax.nn.modules import linen_network, nnx_network, switch
@@ -121,7 +121,7 @@ class _Tried(NamedTuple):
     units: tuple[int, ...]
 
 
-def _tried(own: str, network: Network, classes: int, size: int) -> _Tried:
+def _tried(own: str, network: Hooked, classes: int, size: int) -> _Tried:
     trail = Trail()
 
     def once(key: jax.Array) -> tuple:
@@ -154,7 +154,7 @@ def _tried(own: str, network: Network, classes: int, size: int) -> _Tried:
     return _Tried(plan, jax.tree.structure(rest), stats, sites, layers, hidden, units)
 
 
-def _network(own: str, classes: int) -> Network:
+def _network(own: str, classes: int) -> Hooked:
     factory = _factory(own)
     made_by = factory.__init__ if isinstance(factory, type) else factory
     try:
@@ -194,7 +194,7 @@ def _factory(own: str) -> Callable:
     return factory
 
 
-def _pair_network(init: Callable, apply: Callable) -> Network:
+def _pair_network(init: Callable, apply: Callable) -> Hooked:
     named = inspect.signature(apply).parameters
 
     def begin(key: jax.Array, images: jax.Array) -> tuple[Any, Any]:
@@ -216,7 +216,7 @@ def _pair_network(init: Callable, apply: Callable) -> Network:
         options = {**switch(apply, train), **({"key": key} if "key" in named else {})}
         return apply(params, images, watch, **options), tapped, {}, rest
 
-    return Network(begin, call)
+    return Hooked(begin, call)
 
 
 def _check_logits(own: str, logits: Any, classes: int) -> None:
