@@ -12,12 +12,11 @@ import xarray as xr
 from fishjax.barrier import Barrier, barrier, check_alike
 from fishjax.config import Config
 from fishjax.files import number, write_json
+from fishjax.metrics import BARRIER
 from fishjax.study import Line
 from fishjax.sweep import Cell
 from fishjax.trained import restored
 from fishjax.workplace import Stage, Workplace
-
-METRIC = "barrier"
 
 
 def check_lines(lines: Iterable[Line], configs: Mapping[str, Config], classes: int) -> None:
@@ -40,7 +39,7 @@ def barriers(place: Workplace, stage: Stage, lines: Iterable[Line], epoch: float
         for line in lines
     ]
     coords = {"arm": [line.arm for line in lines], "seed": seeds, "epoch": [epoch]}
-    return xr.DataArray(heights, coords, ("arm", "seed", "epoch"), name=METRIC)
+    return xr.DataArray(heights, coords, ("arm", "seed", "epoch"), name=BARRIER)
 
 
 def _height(place: Workplace, arm: Cell, start: Cell) -> float:

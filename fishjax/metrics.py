@@ -6,6 +6,9 @@ from typing import NamedTuple
 from fishjax.config import Config
 from fishjax.fields import nearest
 
+BARRIER = "barrier"
+"""The metric of an arm at the end of a study's line."""
+
 
 class _Group(NamedTuple):
     """Metrics that come together: their names, what they need, whether that is there, and when."""
@@ -20,7 +23,7 @@ def metrics(config: Config, *, flips: bool) -> dict[str, Sequence[int]]:
     """By name of each metric that one number can be read of, the epochs after which it is measured.
 
     flips: whether labels are flipped in this run or in one that is run beside it. Epoch 0 is before
-    the first step. Histograms and the loss barrier of a study's lines are left out.
+    the first step. Histograms and BARRIER are left out.
     """
     given = [group for group in _GROUPS if group.met(config)]
     given += [_FLIPPED] if flips else []
@@ -29,6 +32,8 @@ def metrics(config: Config, *, flips: bool) -> dict[str, Sequence[int]]:
 
 def needed(metric: str) -> str:
     """What `metric` needs to be measured, or that there is none of this name, with the nearest."""
+    if metric == BARRIER:
+        return "it needs a line of the study to that arm"
     every = (*_GROUPS, _FLIPPED)
     for group in every:
         if metric in group.names:

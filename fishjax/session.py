@@ -18,7 +18,8 @@ from fishjax.evidence.summary import summarise
 from fishjax.evidence.tuning import best_rates
 from fishjax.fields import UsageError
 from fishjax.files import write_atomically, write_parquet
-from fishjax.lines import METRIC, barriers, check_lines
+from fishjax.lines import barriers, check_lines
+from fishjax.metrics import BARRIER
 from fishjax.present.figures import write_figures
 from fishjax.present.tables import write_tables
 from fishjax.present.terminal import render
@@ -55,7 +56,7 @@ class Session:
         configs = {arm.name: arm.config(self.place.base, rates) for arm in study.arms}
         self._refuse_settings_without_effect(request, configs)
         check_lines(self.lines, configs, len(self.place.dataset.species))
-        ends = {line.arm: {METRIC: (self.place.base.optim.epochs,)} for line in self.lines}
+        ends = {line.arm: {BARRIER: (self.place.base.optim.epochs,)} for line in self.lines}
         species = self.place.dataset.species
         check_readable(study.name, study.plan.contrasts, configs, species, ends)
         self.place.check(self.tuning_stage())
@@ -118,7 +119,7 @@ class Session:
         if not self.lines:
             return found
         end = float(self.place.base.optim.epochs)
-        return found.assign({METRIC: barriers(self.place, stage, self.lines, end)})
+        return found.assign({BARRIER: barriers(self.place, stage, self.lines, end)})
 
     def conclude(self) -> dict[str, Any]:
         """Writes what is derived from the cells; returns the summary, but for its timing."""

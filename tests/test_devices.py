@@ -171,7 +171,7 @@ def test_devices_do_not_talk_and_change_no_number(alone, devices):
 def test_three_devices_are_all_used_by_the_width_that_is_pinned():
     script = """
 import json, jax
-from fishjax.engine import devices, plan
-print(json.dumps(devices.run_mesh(plan.planned([], jax.local_device_count(), None)).size))
+from fishjax.engine import devices, widths
+print(json.dumps(devices.run_mesh(widths.planned([], jax.local_device_count(), None)).size))
 """
     assert python(script, JAX_NUM_CPU_DEVICES="3")[0] == 3

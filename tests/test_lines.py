@@ -110,10 +110,16 @@ def test_lines_that_say_nothing_are_refused(pairs, message):
 
 
 def test_other_lines_are_another_study(finished, capfd):
-    other = dataclasses.replace(STUDY, lines=(("deep", "plain"),))
+    other = dataclasses.replace(STUDY, lines=(*STUDY.lines, ("deep", "plain")))
     assert run(finished, other) == 2
-    assert "lines" in capfd.readouterr().err
+    assert "another study: its lines" in capfd.readouterr().err
     assert run(finished) == 0
+
+
+def test_a_barrier_of_an_arm_without_a_line_is_refused(tmp_path, capfd):
+    other = dataclasses.replace(STUDY, lines=(("deep", "plain"),))
+    assert run(tmp_path / "out", other) == 2
+    assert "it needs a line of the study to that arm" in capfd.readouterr().err
 
 
 def test_networks_of_two_shapes_are_refused_before_anything_is_written(tmp_path, capfd):
