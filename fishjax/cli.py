@@ -1,6 +1,5 @@
 """The `fishjax` command: a look into a study's folder, without JAX, and a search for a rate."""
 
-import itertools
 import json
 import pathlib
 import sys
@@ -25,7 +24,6 @@ def status(folder: Folder) -> int:
     sweep = SweepFolder(folder)
     plan = sweep.plan()
     searched = "search" in plan
-    wanted = len(plan["arms"]) * len(plan["seeds"])
     what = f"search for the knobs of {plan['study']}" if searched else plan["study"]
     print(f"{what} at scale {plan['scale']} on {plan['data']['spec']}")
     arms: dict[str, Counter[str]] = {}
@@ -40,6 +38,7 @@ def status(folder: Folder) -> int:
     if searched:
         print(f"{sum(finished.values())} runs are finished")
     else:
+        wanted = len(plan["arms"]) * len(plan["seeds"])
         done = sum(count for arm, count in finished.items() if arm in plan["arms"])
         print(f"{done} of {wanted} runs of the arms are finished")
     return DONE
@@ -47,14 +46,11 @@ def status(folder: Folder) -> int:
 
 def table(folder: Folder, form: Literal["md", "tex", "csv"] = "md") -> int:
     """The tables of a finished study, or of the search for its knobs."""
-    made = [
-        make(found)
-        for name, make in ((SUMMARY, tables), (SEARCH, lambda found: [search_table(found)]))
-        if (found := _read(folder / name))
-    ]
+    summary, search = _read(folder / SUMMARY), _read(folder / SEARCH)
+    made = [*(tables(summary) if summary else ()), *([search_table(search)] if search else ())]
     if not made:
         raise UsageError(f"{folder} has no {SUMMARY}; is the study finished?")
-    for each in itertools.chain(*made):
+    for each in made:
         print(each.write(form))
     return DONE
 

@@ -11,11 +11,14 @@ BARRIER = "barrier"
 
 
 class _Group(NamedTuple):
-    """Metrics that come together: their names, what they need, whether that is there, and when."""
+    """Metrics that come together: their names, what they need, whether that is there, and when.
+
+    met: of a run's configuration, and of whether labels are flipped in it or beside it.
+    """
 
     names: tuple[str, ...]
     needs: str
-    met: Callable[[Config], bool]
+    met: Callable[[Config, bool], bool]
     epochs: Callable[[Config], Sequence[int]]
 
 
@@ -25,8 +28,7 @@ def metrics(config: Config, *, flips: bool) -> dict[str, Sequence[int]]:
     flips: whether labels are flipped in this run or in one that is run beside it. Epoch 0 is before
     the first step. Histograms and BARRIER are left out.
     """
-    given = [group for group in _GROUPS if group.met(config)]
-    given += [_FLIPPED] if flips else []
+    given = [group for group in _GROUPS if group.met(config, flips)]
     return {name: group.epochs(config) for group in given for name in group.names}
 
 
@@ -34,11 +36,10 @@ def needed(metric: str) -> str:
     """What `metric` needs to be measured, or that there is none of this name, with the nearest."""
     if metric == BARRIER:
         return "it needs a line of the study to that arm"
-    every = (*_GROUPS, _FLIPPED)
-    for group in every:
+    for group in _GROUPS:
         if metric in group.names:
             return f"it needs {group.needs}"
-    known = (name for group in every for name in group.names)
+    known = (name for group in _GROUPS for name in group.names)
     return f"there is no such metric{nearest(metric, known)}"
 
 
@@ -60,7 +61,7 @@ def _when_due(config: Config) -> Sequence[int]:
 
 
 def _always(*names: str, epochs: Callable[[Config], Sequence[int]]) -> _Group:
-    return _Group(names, "nothing", lambda config: True, epochs)
+    return _Group(names, "nothing", lambda config, flips: True, epochs)
 
 
 def _also(
@@ -68,16 +69,10 @@ def _also(
 ) -> _Group:
     """What a measure of `watch.also` gives."""
     return _Group(
-        names, f"watch.also={measure}", lambda config: measure in config.watch.also, epochs
+        names, f"watch.also={measure}", lambda config, flips: measure in config.watch.also, epochs
     )
 
 
-_FLIPPED = _Group(
-    ("flipped_as_given_share", "flipped_as_clean_share", "unflipped_as_given_share"),
-    "data.label_noise",
-    lambda config: config.data.label_noise > 0,
-    _evaluations,
-)
 _SCORES = ("loss", "accuracy", "balanced_accuracy", "auc", "auc_of")
 _GROUPS = (
     _always("minibatch_loss", epochs=_every_epoch),
@@ -90,14 +85,20 @@ _GROUPS = (
     _Group(
         ("gradient_norm", "weight_norm", "flow", "update_ratio", "flow_ratio", "flow_slope"),
         "watch.flow=epoch or step",
-        lambda config: config.watch.flow != "off",
+        lambda config, flips: config.watch.flow != "off",
         _every_epoch,
     ),
     _Group(
         ("silent_share",),
         "watch.units=epoch or step",
-        lambda config: config.watch.units != "off",
+        lambda config, flips: config.watch.units != "off",
         _every_epoch,
+    ),
+    _Group(
+        ("flipped_as_given_share", "flipped_as_clean_share", "unflipped_as_given_share"),
+        "data.label_noise",
+        lambda config, flips: flips,
+        _evaluations,
     ),
     _also("cosine", "update_cosine", epochs=_every_epoch),
     _also(

@@ -6,8 +6,11 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 
 import pytest
+
+from fishjax.engine import cache
 
 ROOT = pathlib.Path(__file__).parent.parent
 ADDS = """
@@ -175,3 +178,16 @@ from fishjax.engine import devices, widths
 print(json.dumps(devices.run_mesh(widths.planned([], jax.local_device_count(), None)).size))
 """
     assert python(script, JAX_NUM_CPU_DEVICES="3")[0] == 3
+
+
+def test_an_entry_is_sealed_once_it_is_whole_or_nothing_compiles_any_more(tmp_path, monkeypatch):
+    started = time.time() - 60
+    monkeypatch.setattr(cache, "_in_use", {tmp_path: started})
+    for name, age in (("old", 120), ("whole", 30), ("new", 0)):
+        entry = tmp_path / f"{name}-cache"
+        entry.write_bytes(b"program")
+        os.utime(entry, (time.time() - age, time.time() - age))
+    cache.seal()
+    assert {mark.name for mark in tmp_path.glob("*-seal")} == {"whole-seal"}
+    cache.seal(settled_s=0.0)
+    assert {mark.name for mark in tmp_path.glob("*-seal")} == {"whole-seal", "new-seal"}

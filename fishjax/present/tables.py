@@ -54,7 +54,7 @@ def ablation_table(summary: Mapping[str, Any], metrics: Iterable[str] | None = N
     caption = (
         f"Ablation of {summary['study']} on {summary['data']['spec']}: mean over n seeds with its "
         "95 % interval, from the sign-flip test. Each seed redraws training subset, initialisation "
-        "and order. A diverged run counts as chance; of its losses there is no mean."
+        "and order. A diverged run counts as chance; its losses are in no mean."
     )
     caption = " ".join(filter(None, (caption, phrases.left_out(summary))))
     return Table("ablation", caption, tuple(columns), tuple(rows))

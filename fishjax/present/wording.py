@@ -30,7 +30,7 @@ UNITS = {
     "sharpness_ratio": "",
 }
 
-FURTHER = re.compile(r"(, when |, minus |^ when |^ minus )(\w+)")
+FURTHER = re.compile(r"\b((?:when|minus) )(\w+)")
 """Where a label names another metric."""
 SCALED = re.compile(r" in (doublings|logits|guesses)\b")
 INSTABILITY = " instability"
