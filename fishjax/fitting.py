@@ -48,7 +48,7 @@ class Fitting:
         names = tuple(arm.name for arm in self.arms)
         self.tuning: Tuning = dataclasses.replace(self.place.scale.tuning, arms=names)
         configs = {arm.name: arm.config(self.place.base, self.tuning.first) for arm in self.arms}
-        check_readable(study.name, self.scenario.targets, configs, self.place.dataset.species)
+        check_readable(study.name, self.scenario.targets, self.place.metrics(configs))
         self._found: dict[Stage, dict[str, float]] = {}
         for stage in self.stages():
             self.place.check(stage)

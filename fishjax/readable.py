@@ -1,61 +1,87 @@
 """Whether what a plan reads will have been measured, asked before anything runs."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from fishjax.config import Config
-from fishjax.evidence.contrast import arms_of
+from fishjax.evidence.contrast import NUMBERED, arms_of
 from fishjax.evidence.plan import Contrast, Reading, Target
-from fishjax.fields import UsageError, choose
-from fishjax.metrics import metrics, needed
+from fishjax.fields import UsageError, nearest
+from fishjax.metrics import Measured, needed
 
 SHOWN = 4
-Epochs = Sequence[int]
 
 
 def check_readable(
     study: str,
     contrasts: Iterable[Contrast | Target],
-    arms: Mapping[str, Config],
-    species: Sequence[str],
-    besides: Mapping[str, Mapping[str, Epochs]] | None = None,
+    measured: Mapping[str, Mapping[str, Measured]],
 ) -> None:
-    """Raises UsageError for a metric, an epoch or a species that the plan of `study` reads and that
-    some arm will not have measured.
+    """Raises UsageError for a metric, an epoch, a layer, a share or a species that the plan of
+    `study` reads and that some arm will not have measured.
 
-    arms: every arm's configuration. species: the source's, which a plan may name or number.
-    besides: by arm and metric the epochs of what is measured between runs.
+    measured: by arm and metric.
     """
-    flips = any(config.data.label_noise for config in arms.values())
-    measured = {
-        arm: {**metrics(config, flips=flips), **(besides or {}).get(arm, {})}
-        for arm, config in arms.items()
-    }
-    known = [*species, *(f"#{k}" for k in range(1, len(species) + 1))]
     for contrast in contrasts:
-        read = {**arms_of(contrast.arm), **arms_of(contrast.control)}
         for reading in contrast.reading.parts:
-            for name in filter(None, (reading.species, reading.without)):
-                choose(name, known, f"species in the plan of {study}:")
-            for arm in read:
-                _check(study, reading, arm, measured[arm])
+            for arm in {**arms_of(contrast.arm), **arms_of(contrast.control)}:
+                _check_metrics(study, reading, arm, measured[arm])
+                if reading.metric in measured[arm]:
+                    _check_epochs(study, reading, arm, measured[arm][reading.metric])
+                    _check_parts(study, reading, arm, measured[arm][reading.metric])
 
 
-def _check(study: str, reading: Reading, arm: str, measured: Mapping[str, Epochs]) -> None:
+def _check_metrics(
+    study: str, reading: Reading, arm: str, measured: Mapping[str, Measured]
+) -> None:
     for metric in reading.metrics:
         if metric not in measured:
             raise UsageError(
                 f"the plan of {study} reads {metric}, which arm {arm!r} does not measure: "
                 f"{needed(metric)}"
             )
+
+
+def _check_epochs(study: str, reading: Reading, arm: str, measured: Measured) -> None:
     for epoch in (reading.epoch, reading.since):
-        if epoch is not None and epoch not in measured[reading.metric]:
+        if epoch is not None and epoch not in measured.epochs:
             raise UsageError(
                 f"the plan of {study} reads {reading.metric} at epoch {epoch:g}, and arm {arm!r} "
-                f"measures it at {_spelled(measured[reading.metric])}"
+                f"measures it at {_spelled(measured.epochs)}"
             )
 
 
-def _spelled(epochs: Epochs) -> str:
+def _check_parts(study: str, reading: Reading, arm: str, measured: Measured) -> None:
+    """Layer, share and species, whichever the reading names."""
+    asked = (
+        ("layer", reading.layer),
+        ("share", reading.share),
+        ("species", reading.species),
+        ("species", reading.without),
+    )
+    for dim, name in asked:
+        if name is None:
+            continue
+        if dim != measured.dim:
+            raise UsageError(
+                f"the plan of {study} reads {reading.metric} of {dim} {name!r}, and it is "
+                + (f"measured by {measured.dim}" if measured.dim else "one number of the whole run")
+            )
+        if not any(_is(name, part, k) for k, part in enumerate(measured.parts, start=1)):
+            raise UsageError(
+                f"unknown {dim} in the plan of {study}: {name!r} of {reading.metric} in arm "
+                f"{arm!r}{nearest(str(name), map(str, measured.parts))}"
+            )
+
+
+def _is(name: str | float, part: str | float, number: int) -> bool:
+    """Whether a plan's `name` is the `number`-th of the parts."""
+    if isinstance(name, str) or isinstance(part, str):
+        counted = NUMBERED.fullmatch(str(name))
+        return name == part or (counted is not None and int(counted[1]) == number)
+    return math.isclose(name, part)
+
+
+def _spelled(epochs: Sequence[int]) -> str:
     """`0, 5, 10, ..., 60`."""
     if len(epochs) <= SHOWN:
         return ", ".join(map(str, epochs))

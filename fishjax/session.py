@@ -19,7 +19,7 @@ from fishjax.evidence.tuning import best_rates
 from fishjax.fields import UsageError
 from fishjax.files import write_atomically, write_parquet
 from fishjax.lines import barriers, check_lines
-from fishjax.metrics import BARRIER
+from fishjax.metrics import BARRIER, Measured
 from fishjax.present.figures import write_figures
 from fishjax.present.tables import write_tables
 from fishjax.present.terminal import render
@@ -56,9 +56,7 @@ class Session:
         configs = {arm.name: arm.config(self.place.base, rates) for arm in study.arms}
         self._refuse_settings_without_effect(request, configs)
         check_lines(self.lines, configs, len(self.place.dataset.species))
-        ends = {line.arm: {BARRIER: (self.place.base.optim.epochs,)} for line in self.lines}
-        species = self.place.dataset.species
-        check_readable(study.name, study.plan.contrasts, configs, species, ends)
+        self._refuse_unmeasured(configs)
         self.place.check(self.tuning_stage())
         self.place.check(self.expected_stage())
 
@@ -190,6 +188,13 @@ class Session:
 
     def _arms_at(self, rates: Mapping[str, float]) -> Stage:
         return Stage("arms", tuple(cells(self.study.arms, self.place.base, rates, self.seeds)))
+
+    def _refuse_unmeasured(self, configs: Mapping[str, Config]) -> None:
+        """Refuses a plan that reads what the arms or the lines between them will not measure."""
+        measured = self.place.metrics(configs)
+        for line in self.lines:
+            measured[line.arm][BARRIER] = Measured((self.place.base.optim.epochs,))
+        check_readable(self.study.name, self.study.plan.contrasts, measured)
 
     def _refuse_settings_without_effect(
         self, request: Request, configs: Mapping[str, Config]

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,10 @@ from fishjax.engine.packs import Pack, ask_of, pack, shared, slots
 from fishjax.engine.program import Program, Shared, Slots, default_mapping
 from fishjax.engine.runner import Runner, Tick, Usage
 from fishjax.engine.widths import PACK_WIDTH, even, planned
+from fishjax.evaluate import KILLED_SHARES
 from fishjax.fields import UsageError, choose
 from fishjax.files import write_json
+from fishjax.metrics import Measured, Parts, metrics
 from fishjax.nn.models import build
 from fishjax.nn.own import source_digest
 from fishjax.provenance import revision
@@ -64,6 +66,17 @@ class Workplace:
         self._pool: Pool | None = None
         choose(request.engine, (AUTO, *ENGINES), "engine")
         self._width = self._pinned().get("width") or even(PACK_WIDTH, jax.local_device_count())
+
+    def metrics(self, arms: Mapping[str, Config]) -> dict[str, dict[str, Measured]]:
+        """By arm and name every metric that these arms' runs, side by side, will have measured.
+
+        arms: by name their configurations. Raises UsageError for a network of the user's own that
+        does not run.
+        """
+        flips = any(config.data.label_noise for config in arms.values())
+        return {
+            arm: metrics(config, self._parts(config), flips=flips) for arm, config in arms.items()
+        }
 
     def check(self, stage: Stage) -> None:
         """Raises UsageError for a cell whose data cannot be split or corrupted as it asks, and for
@@ -208,6 +221,16 @@ class Workplace:
                     "take that back, or name another --out"
                 )
         return {"code": code} if code else {}
+
+    def _parts(self, config: Config) -> Parts:
+        species = self.dataset.species
+        model = build(lower(config, len(species))[0])
+        return {
+            "layers": model.layers,
+            "hidden": model.hidden,
+            "shares": KILLED_SHARES,
+            "species": species,
+        }
 
     def _done(self, cell: Cell) -> bool:
         return self.sweep.cell(cell.folder).outcome() is not None

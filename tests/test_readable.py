@@ -9,9 +9,10 @@ import pytest
 from fishjax import train
 from fishjax.config import Config
 from fishjax.engine.record import Record
+from fishjax.evaluate import KILLED_SHARES
 from fishjax.evidence.plan import Contrast, Crossing, Reading, Scenario, Target
 from fishjax.fields import UsageError
-from fishjax.metrics import metrics
+from fishjax.metrics import Measured, metrics
 from fishjax.nn.models import build
 from fishjax.readable import check_readable
 from fishjax.sections import Watch
@@ -26,8 +27,24 @@ EVERYTHING = {"watch.also": choices(Watch, "also"), "watch.every": 1}
 NOTHING = {"watch.flow": "off", "watch.units": "off"}
 
 
-def written(config: Config, *, flips: bool) -> dict[str, list[float]]:
-    """By metric the epochs that stand in a run's table, off the shapes of its arrays alone."""
+SPECIES = ("a", "b", "c")
+
+
+def foretold(config: Config, *, flips: bool) -> dict[str, Measured]:
+    model = build(lower(config, CLASSES)[0])
+    parts = {
+        "layers": model.layers,
+        "hidden": model.hidden,
+        "shares": KILLED_SHARES,
+        "species": SPECIES,
+    }
+    return metrics(config, parts, flips=flips)
+
+
+def written(config: Config, *, flips: bool) -> dict[str, tuple]:
+    """By metric the epochs, the dimension and the parts that stand in a run's table, off the shapes
+    of its arrays alone.
+    """
     setup, hyper = lower(config, CLASSES)
     feed = make_feed(setup)
     feed = feed._replace(clean=feed.labels if flips else None)
@@ -39,13 +56,16 @@ def written(config: Config, *, flips: bool) -> dict[str, list[float]]:
     def at(tree, time):
         return jax.tree.map(lambda leaf: leaf[:, time], tree)
 
-    record = Record(setup, build(setup), ("a", "b", "c"))
+    record = Record(setup, build(setup), SPECIES)
     record.traces = [at(trace, chunk) for chunk in range(setup.chunks)]
     record.evaluations = [at(evaluation, chunk) for chunk in range(setup.chunks + 1)]
     record.examination = examination
     rows = record.metrics(0).to_pandas()
     rows = rows[rows["dim"] != "bin"]
-    return {str(name): sorted(set(each["epoch"])) for name, each in rows.groupby("metric")}
+    return {
+        str(name): (sorted(set(each["epoch"])), set(each["dim"]), set(each["part"]))
+        for name, each in rows.groupby("metric")
+    }
 
 
 @pytest.mark.parametrize(
@@ -60,8 +80,11 @@ def written(config: Config, *, flips: bool) -> dict[str, list[float]]:
 )
 def test_what_a_run_writes_is_what_is_foretold(changes, flips):
     config = override(Config(), {**TINY, **changes})
-    foretold = {name: list(epochs) for name, epochs in metrics(config, flips=flips).items()}
-    assert written(config, flips=flips) == foretold
+    said = {
+        name: (list(each.epochs), {each.dim}, set(map(str, each.parts)) or {""})
+        for name, each in foretold(config, flips=flips).items()
+    }
+    assert written(config, flips=flips) == said
 
 
 @pytest.mark.parametrize(
@@ -78,30 +101,39 @@ def test_what_a_run_writes_is_what_is_foretold(changes, flips):
         (Reading("test_loss", epoch=5), {}, "at epoch 5"),
         (Reading("flow", epoch=9), {"optim.epochs": 8}, r"measures it at 1, 2, 3, \.\.\., 8"),
         (Reading("dormant_share", epoch=2), {}, "measures it at 4$"),
-        (Reading("test_auc_of", species="cot"), {}, "did you mean 'cod'"),
-        (Reading("test_auc_of", without="#3"), {}, "'#3'"),
+        (Reading("test_auc_of", species="bb"), {}, "in arm 'a'; did you mean 'b'"),
+        (Reading("test_auc_of", without="#4"), {}, "unknown species in the plan of tiny: '#4'"),
+        (Reading("flow", layer="conv7"), {}, "unknown layer in the plan of tiny: 'conv7' of flow"),
+        (Reading("activity", layer="head"), {}, "did you mean 'dense0'"),
+        (Reading("blocked_gradient", share=0.4), {}, "unknown share in the plan of tiny: 0.4"),
+        (Reading("test_loss", layer="conv0"), {}, "and it is one number of the whole run"),
+        (Reading("flow", species="#1"), {}, "of species '#1', and it is measured by layer"),
     ],
     ids=lambda value: value.label if isinstance(value, Reading) else "",
 )
 def test_what_is_not_measured_is_refused(reading, changes, message):
     alike = override(Config(), {**TINY, **changes})
     arms = {"a": override(alike, {"watch.also": ("flow",)}), "b": alike}
+    measured = {arm: foretold(config, flips=False) for arm, config in arms.items()}
     with pytest.raises(UsageError, match=message):
-        check_readable("tiny", [Contrast(reading, "a", "b", 1, 0.1)], arms, ("cod", "eel"))
+        check_readable("tiny", [Contrast(reading, "a", "b", 1, 0.1)], measured)
 
 
 def test_what_is_measured_is_let_through():
     clean = override(Config(), TINY)
     arms = {"a": override(clean, {"data.label_noise": 0.25}), "b": clean}
+    measured = {arm: foretold(config, flips=True) for arm, config in arms.items()}
+    for each in measured.values():
+        each["barrier"] = Measured((4,))
     for reading in (
         Reading("epoch", when=Crossing("minibatch_loss", 1.0, -1)),
         Reading("test_auc_of", species="#2", minus=Reading("test_auc_of", epoch=2)),
         Reading("unflipped_as_given_share", since=2),
+        Reading("flow", layer="conv1", minus=Reading("flow", layer="head")),
+        Reading("blocked_gradient", share=0.5),
         Reading("barrier"),
     ):
-        besides = {arm: {"barrier": (4,)} for arm in arms}
-        contrast = Contrast(reading, "a", "b", 1, 0.1)
-        check_readable("tiny", [contrast], arms, ("cod", "eel"), besides)
+        check_readable("tiny", [Contrast(reading, "a", "b", 1, 0.1)], measured)
 
 
 def test_a_study_and_its_search_are_refused_before_anything_is_written(tmp_path, capsys):
