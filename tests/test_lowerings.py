@@ -11,7 +11,8 @@ import pytest
 from jax import lax
 
 from fishjax.nn.conv import conv2d
-from fishjax.nn.lowering import Geometry, Kernels, lowered_by
+from fishjax.nn.lowering import Geometry, Kernels, Lowering, lowered_by
+from fishjax.nn.lowerings import winograd
 from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.nn.lowerings.grouped import GROUPED
 from fishjax.nn.lowerings.packed import packed, pixels_at_once
@@ -24,8 +25,9 @@ LOWERINGS = {
     "packed": packed(32),
     "patches": PATCHES,
     "unrolled": unrolled(GROUPED),
+    "winograd": winograd.WINOGRAD,
 }
-NEW = {name: LOWERINGS[name] for name in ("grouped", "packed", "patches")}
+NEW = {name: LOWERINGS[name] for name in ("grouped", "packed", "patches", "winograd")}
 CASES = list(
     itertools.product(
         (1, 2, 3), ("SAME", "VALID"), ((1, 1), (2, 2), (3, 3), (5, 3)), ((8, 8), (7, 10), (5, 5))
@@ -33,6 +35,12 @@ CASES = list(
 )
 RUNS = 3
 MAPPED = {"both": (0, 0), "images": (0, None), "kernels": (None, 0)}
+
+
+def wherever(lowering: Lowering) -> Kernels:
+    """The lowering, or the canonical one for a convolution that it does not compute."""
+    few = lowering is winograd.WINOGRAD
+    return Kernels(lambda at: CANONICAL if few and not winograd.computes(at) else lowering)
 
 
 def reference(x, w, stride=1, padding="SAME"):
@@ -83,7 +91,7 @@ def expected():
 
 @pytest.mark.parametrize("lowering", NEW.values(), ids=NEW)
 def test_value_and_both_gradients_equal_the_reference(lowering, expected):
-    with lowered_by(Kernels(lambda geometry: lowering)):
+    with lowered_by(wherever(lowering)):
         got = over_cases(conv2d)
     for case, ours, theirs in zip(CASES, got, expected, strict=True):
         assert_close(ours, theirs, case)
@@ -102,7 +110,7 @@ def test_mapped_over_runs_equals_the_reference_mapped(lowering):
             found[f"{name}, {stride}, shared gradient"] = jax.vmap(one, (*axes, None))(*each, g[0])
         return found
 
-    with lowered_by(Kernels(lambda geometry: lowering)):
+    with lowered_by(wherever(lowering)):
         got = jax.jit(lambda: every(conv2d))()
     for name, theirs in jax.jit(lambda: every(reference))().items():
         assert_close(got[name], theirs, name)
@@ -123,7 +131,7 @@ def test_mapped_twice_equals_the_reference_mapped_twice(lowering):
             found.append(jax.vmap(jax.vmap(one, (*inner, 0)), (*outer, 0))(x, w, g))
         return found
 
-    with lowered_by(Kernels(lambda geometry: lowering)):
+    with lowered_by(wherever(lowering)):
         got = jax.jit(lambda: every(conv2d))()
     assert_close(got, jax.jit(lambda: every(reference))())
 
@@ -145,7 +153,7 @@ def test_second_derivatives_equal_the_reference(lowering):
             lambda: [jax.vmap(functools.partial(of, stride))(*at, *along) for stride in (1, 2)]
         )()
 
-    with lowered_by(Kernels(lambda geometry: lowering)):
+    with lowered_by(wherever(lowering)):
         got = products(conv2d)
     assert_close(got, products(reference))
 
@@ -196,6 +204,32 @@ def test_runs_mapped_twice_stay_one_convolution_or_dense():
 
 def test_patches_are_no_convolution():
     assert convolutions(PATCHES, (0, 0, 0)) == []
+
+
+@pytest.mark.parametrize("pads", [((1, 1), (1, 1)), ((0, 0), (3, 0)), ((2, 1), (0, 2))])
+@pytest.mark.parametrize("at_once", [1, 100, winograd.AT_ONCE])
+def test_winograds_parts_and_pads_equal_the_reference(pads, at_once, monkeypatch):
+    monkeypatch.setattr(winograd, "AT_ONCE", at_once)
+    geometry = Geometry((6, 9, 6, 5), (3, 3, 5, 4), 1, pads)
+    x, w, g = normals(9, geometry.images, geometry.kernel, geometry.output)
+    theirs = value_and_gradients(functools.partial(reference, padding=pads), x, w, g)
+    ours = (
+        winograd.forward(x, w, geometry),
+        winograd.input_gradient(g, w, geometry),
+        winograd.kernel_gradient(x, g, geometry),
+    )
+    assert_close(ours, theirs)
+
+
+def test_winograd_rounds_a_large_convolution_to_a_few_millionths():
+    geometry = Geometry((16, 16, 16, 64), (3, 3, 64, 64), 1, ((1, 1), (1, 1)))
+    x, w, g = normals(10, geometry.images, geometry.kernel, geometry.output)
+    pairs = ((x, w), (g, w), (x, g))
+    for ours, exact, args in zip(winograd.WINOGRAD, CANONICAL, pairs, strict=True):
+        with jax.enable_x64(True):
+            wide = exact(*(jnp.asarray(np.asarray(a, np.float64)) for a in args), geometry)
+        error = np.abs(np.asarray(ours(*args, geometry), np.float64) - np.asarray(wide))
+        assert error.max() < 4e-6 * np.abs(wide).max()
 
 
 @pytest.mark.parametrize(

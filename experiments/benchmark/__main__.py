@@ -17,8 +17,9 @@ import pathlib
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections import ChainMap
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, arg
@@ -69,6 +70,17 @@ def chosen_peers(words: str) -> list[str]:
     ]
 
 
+class _Raced(NamedTuple):
+    """What came of one workload."""
+
+    rows: list[dict]
+    left_out: list[dict]
+    layers: dict[str, Any]
+    peaks: peaks.Peaks
+    scaling: list[dict]
+    machine: dict[str, Any]
+
+
 def benchmark(
     workloads: Sequence[str],
     peers: Sequence[str],
@@ -79,32 +91,18 @@ def benchmark(
 ) -> dict[str, Any]:
     """Everything but the study, as one object."""
     start = time.monotonic()
-    rows: list[dict] = []
-    left_out: list[dict] = []
-    layers: dict[str, Any] = {}
-    most: peaks.Peaks = {"plain": {}, "batched": {}, "convolution": {}}
-    machine: dict[str, Any] = {}
-    grown: list[dict] = []
     with tempfile.TemporaryDirectory() as scratch:
-        folder = pathlib.Path(scratch)
-        for name in workloads:
-            least_s = SMOKE_LEAST_S if name == "smoke" else LEAST_S
-            one = course.drawn(name, runs, folder / name, torch_python, rounds, least_s)
-            timed, missing, about = heat.run(one, peers, _say)
-            machine = {**one.machine, **machine, **_torch(about)}
-            reached, alone, unreached = _peaks(one)
-            for kind, values in reached.items():
-                most[kind] |= values
-            layers[name] = {**alone, "costliest": peaks.costliest(alone)}
-            rows, left_out = rows + timed, left_out + missing + unreached
-            if scale and name in scaling.RUNS:
-                place = folder / f"{name}-scaling"
-                grown += scaling.measure(name, place, torch_python, rounds, least_s, _say)
+        raced = {
+            name: _raced(pathlib.Path(scratch), name, peers, runs, rounds, torch_python, scale)
+            for name in workloads
+        }
+    rows = [row for each in raced.values() for row in each.rows]
+    most = _most(each.peaks for each in raced.values())
     whole = {f"{row['title']}, {row['workload']}": row["gflops"] for row in rows}
     best, by = peaks.highest({**most, "whole steps": whole})
     return {
         "machine": {
-            **machine,
+            **dict(ChainMap(*(each.machine for each in raced.values()))),
             "load_average": os.getloadavg()[0],
             "seconds": time.monotonic() - start,
         },
@@ -112,13 +110,44 @@ def benchmark(
         "rounds": rounds,
         "peak_gflops": {**most, "best": best, "by": by},
         "rows": findings.with_share_of_peak(rows, best),
-        "left_out": left_out,
-        "layers": layers,
+        "left_out": [left for each in raced.values() for left in each.left_out],
+        "layers": {name: each.layers for name, each in raced.items()},
         "geomean_over_best_torch": findings.over_best_torch(rows),
         "geomean_over_naive_vmap": findings.over_naive_vmap(rows),
         "probe_overhead": findings.probe_overhead(rows),
-        "scaling": grown,
+        "scaling": [grown for each in raced.values() for grown in each.scaling],
     }
+
+
+def _raced(
+    scratch: pathlib.Path,
+    name: str,
+    peers: Sequence[str],
+    runs: int,
+    rounds: int,
+    torch_python: str,
+    scale: bool,
+) -> _Raced:
+    least_s = SMOKE_LEAST_S if name == "smoke" else LEAST_S
+    one = course.drawn(name, runs, scratch / name, torch_python, rounds, least_s)
+    rows, missing, about = heat.run(one, peers, _say)
+    reached, alone, unreached = _peaks(one)
+    grown: list[dict] = []
+    if scale and name in scaling.RUNS:
+        place = scratch / f"{name}-scaling"
+        grown = scaling.measure(name, place, torch_python, rounds, least_s, _say)
+    layers = {**alone, "costliest": peaks.costliest(alone)}
+    machine = {**one.machine, **_torch(about)}
+    return _Raced(rows, missing + unreached, layers, reached, grown, machine)
+
+
+def _most(each: Iterable[peaks.Peaks]) -> peaks.Peaks:
+    """What all workloads' peaks hold, by kind."""
+    most: peaks.Peaks = {"plain": {}, "batched": {}, "convolution": {}}
+    for reached in each:
+        for kind, values in reached.items():
+            most[kind] |= values
+    return most
 
 
 def _peaks(one: Course) -> tuple[peaks.Peaks, dict[str, Any], list[dict]]:

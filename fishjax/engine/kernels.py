@@ -9,11 +9,11 @@ from fishjax.engine import native
 from fishjax.engine.devices import cores
 from fishjax.fields import UsageError, choose
 from fishjax.nn.lowering import Block, Geometry, Kernels, Lowering
+from fishjax.nn.lowerings import native_convolution, winograd
 from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.nn.lowerings.closed_block import closed_block
 from fishjax.nn.lowerings.grouped import GROUPED
 from fishjax.nn.lowerings.native_block import native_block
-from fishjax.nn.lowerings.native_convolution import TARGETS, computes, native_convolution
 from fishjax.nn.lowerings.packed import packed
 from fishjax.nn.lowerings.patches import PATCHES
 from fishjax.nn.lowerings.unrolled import unrolled
@@ -35,6 +35,7 @@ _EVERYWHERE: Mapping[str, Lowering] = {
     "unrolled": unrolled(GROUPED),
     "patches": PATCHES,
     "packed": packed(32),
+    "winograd-xla": winograd.WINOGRAD,
 }
 
 
@@ -42,13 +43,14 @@ def candidates() -> tuple[str, ...]:
     """The convolutions worth trying on this backend; the first is taken where none is measured."""
     if jax.default_backend() != "cpu":
         return ("grouped", "unrolled", "patches")
-    tried = ("onednn", "canonical") if _has("onednn") else ("canonical", "packed", "patches")
+    without_onednn = ("canonical", "packed", "patches", "winograd-xla")
+    tried = ("onednn", "canonical") if _has("onednn") else without_onednn
     return (*tried, *(("winograd",) if _has("winograd") else ()))
 
 
 def computable(geometry: Geometry) -> tuple[str, ...]:
     """Those of the candidates that can compute a convolution of this geometry."""
-    return tuple(name for name in candidates() if name not in TARGETS or computes(name, geometry))
+    return tuple(name for name in candidates() if _computes(name, geometry))
 
 
 def kernels(names: Names) -> Kernels:
@@ -70,8 +72,8 @@ def described(names: Names) -> str:
 
 def lowering(name: str) -> Lowering:
     """The convolution of this name. Raises UsageError where this machine does not have it."""
-    if name in TARGETS:
-        return native_convolution(name, _version(name), _threads())
+    if name in native_convolution.TARGETS:
+        return native_convolution.native_convolution(name, _version(name), _threads())
     choose(name, _EVERYWHERE, "convolution")
     return _EVERYWHERE[name]
 
@@ -79,6 +81,12 @@ def lowering(name: str) -> Lowering:
 def blocks() -> tuple[str, ...]:
     """The blocks that this machine has, the fastest first."""
     return (*(("native",) if _has("block") else ()), "closed")
+
+
+def _computes(name: str, geometry: Geometry) -> bool:
+    if name in native_convolution.TARGETS:
+        return native_convolution.computes(name, geometry)
+    return name != "winograd-xla" or winograd.computes(geometry)
 
 
 def _block(name: str) -> Block | None:

@@ -89,7 +89,8 @@ def _timer(
     """What measures the seconds of one convolution with its gradients, warmed up.
 
     Of `width` runs together where they are mapped by vmap, of one run to a device where they
-    follow one another.
+    follow one another. Images and kernels change from one time to the next: what depends on either
+    alone would be computed once for all.
     """
     devices = run_mesh(width).devices.size
     runs = devices if mapping == "map" else width
@@ -97,15 +98,16 @@ def _timer(
     x = jax.random.normal(keys[0], (runs, *shape.images), jnp.float32)
     w = jax.random.normal(keys[1], (runs, *shape.kernel), jnp.float32)
 
-    def once(x: jax.Array, w: jax.Array, times: jax.Array) -> jax.Array:
-        def body(_: jax.Array, w: jax.Array) -> jax.Array:
+    def once(x: jax.Array, w: jax.Array, times: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def body(_: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            x, w = at
             y = lowering.forward(x, w, shape)
             w = w + 1e-9 * lowering.kernel_gradient(x, y, shape)
-            if shape.kernel[2] == _COLOURS:
-                return w
-            return w + 1e-9 * lowering.input_gradient(y, w, shape)[0, 0, 0, 0]
+            first = shape.kernel[2] == _COLOURS
+            back = w[0, 0, 0, 0] if first else lowering.input_gradient(y, w, shape)
+            return x + 1e-9 * back, w
 
-        return lax.fori_loop(0, times, body, w)
+        return lax.fori_loop(0, times, body, (x, w))
 
     along, everywhere = PartitionSpec("run"), PartitionSpec()
     mapped = jax.vmap(once, in_axes=(0, 0, None))
