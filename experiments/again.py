@@ -84,12 +84,12 @@ def again_block(found: Mapping[str, Any]) -> str:
         f"{rate['second']:g}"
         for rate in found["moved"]
     )
+    before, after = found["computing"]
     about = (
-        f"Studies compared: {found['studies']}, first with {found['computing'][0]} convolutions, again with "
-        f"{found['computing'][1]}: "
-        f"{len(found['changed'])} of {found['verdicts']} verdicts differ, {len(opposed)} of them "
-        f"between supported and refuted. {len(found['moved'])} of {found['rates']} tuned rates "
-        f"differ{': ' if moved else ''}{moved}."
+        f"Studies compared: {found['studies']}, first with {before} convolutions, again with "
+        f"{after}: {len(found['changed'])} of {found['verdicts']} verdicts differ, {len(opposed)} "
+        f"of them between supported and refuted. {len(found['moved'])} of {found['rates']} tuned "
+        f"rates differ{': ' if moved else ''}{moved}."
     )
     rows = again_table(found).write("md").split("\n\n", 1)[1].strip()
     return (
