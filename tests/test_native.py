@@ -336,7 +336,7 @@ def test_a_named_kernel_that_is_missing_is_refused(monkeypatch):
     nothing = native.Native({}, ("no C++ compiler here",))
     monkeypatch.setattr(native, "load", lambda: nothing)
     assert kernels.candidates() == ("canonical", "packed", "patches", "winograd-xla")
-    plain, strided = (Geometry((8, 8, 8, 4), (3, 3, 4, 4), n, ((1, 1), (1, 1))) for n in (1, 2))
+    plain, strided = (Geometry((8, 8, 8, 8), (3, 3, 8, 8), n, ((1, 1), (1, 1))) for n in (1, 2))
     assert "winograd-xla" in kernels.computable(plain)
     assert "winograd-xla" not in kernels.computable(strided)
     assert kernels.blocks() == ("closed",)

@@ -49,8 +49,8 @@ def candidates() -> tuple[str, ...]:
 
 
 def computable(geometry: Geometry) -> tuple[str, ...]:
-    """Those of the candidates that can compute a convolution of this geometry."""
-    return tuple(name for name in candidates() if _computes(name, geometry))
+    """Those of the candidates that can compute a convolution of this geometry, and may be fast."""
+    return tuple(name for name in candidates() if _worth_a_try(name, geometry))
 
 
 def kernels(names: Names) -> Kernels:
@@ -83,10 +83,10 @@ def blocks() -> tuple[str, ...]:
     return (*(("native",) if _has("block") else ()), "closed")
 
 
-def _computes(name: str, geometry: Geometry) -> bool:
+def _worth_a_try(name: str, geometry: Geometry) -> bool:
     if name in native_convolution.TARGETS:
         return native_convolution.computes(name, geometry)
-    return name != "winograd-xla" or winograd.computes(geometry)
+    return name != "winograd-xla" or winograd.pays(geometry)
 
 
 def _block(name: str) -> Block | None:

@@ -15,7 +15,7 @@ from jax import lax
 from fishjax.nn.lowering import Geometry, Lowering
 from fishjax.nn.lowerings.margins import Pads, around_gradient
 
-REACH, TILE = 3, 4
+REACH, TILE, CHANNELS = 3, 4, 8
 AT_ONCE = 1 << 14
 """Tiles times channels: at 36 points a few megabytes, as much as a core's cache holds."""
 _FINITE = (0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)
@@ -24,6 +24,14 @@ _FINITE = (0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)
 def computes(geometry: Geometry) -> bool:
     """Whether a convolution is one of these: 3x3, without a stride."""
     return geometry.kernel[:2] == (REACH, REACH) and geometry.stride == 1
+
+
+def pays(geometry: Geometry) -> bool:
+    """Whether one is worth a try: with channels enough to fill vectors.
+
+    First layers of 3 are faster alone, and slow the steps of T and S down.
+    """
+    return computes(geometry) and min(geometry.kernel[2:]) >= CHANNELS
 
 
 def forward(x: jax.Array, w: jax.Array, geometry: Geometry) -> jax.Array:
