@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from experiments.again import again_block
 from experiments.all import STUDIES
 from experiments.benchmark.tables import readme_block, speed_table
 from experiments.calibration.table import calibration_block
@@ -60,6 +61,7 @@ def _about(summary: Mapping[str, Any]) -> str:
 
 MAKERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "about": _about,
+    "again": again_block,
     "scenario": _rows(scenario_table),
     "ablation": _rows(ablation_table),
     "claims": _rows(claims_table),
