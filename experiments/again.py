@@ -24,7 +24,7 @@ from fishjax.exits import DONE, guarded
 from fishjax.fields import UsageError
 from fishjax.present import phrases
 from fishjax.present.table import Cell, Column, Number, Table
-from fishjax.store import SUMMARY, SweepFolder
+from fishjax.store import SUMMARY, SweepFolder, concluded
 
 RUNS = ("first", "second")
 OPPOSED = {"supported", "refuted"}
@@ -91,10 +91,11 @@ def again_block(found: Mapping[str, Any]) -> str:
         f"of them between supported and refuted. {len(found['moved'])} of {found['rates']} tuned "
         f"rates differ{': ' if moved else ''}{moved}."
     )
+    said = textwrap.fill(about, 100)
+    if not found["changed"]:
+        return said
     rows = again_table(found).write("md").split("\n\n", 1)[1].strip()
-    return (
-        f"{textwrap.fill(about, 100)}\n\n{rows}" if found["changed"] else textwrap.fill(about, 100)
-    )
+    return f"{said}\n\n{rows}"
 
 
 def again_table(found: Mapping[str, Any]) -> Table:
@@ -128,7 +129,9 @@ def _common(first: pathlib.Path, second: pathlib.Path) -> list[str]:
 
 
 def _summary(root: pathlib.Path, name: str) -> dict[str, Any]:
-    return json.loads((root / name / SUMMARY).read_bytes())
+    found = concluded(root / name / SUMMARY)
+    assert found is not None
+    return found
 
 
 def _check_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:

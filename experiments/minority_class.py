@@ -236,7 +236,7 @@ PLACEBOS = (
     ),
     Placebo(
         "weights shifted",
-        "the minority's weight on the species after it",
+        "every weight on the species before its own",
         Contrast(auc(), "weights shifted", "unweighted, few", direction=1, delta=AUC_DELTA),
     ),
 )

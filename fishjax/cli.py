@@ -1,11 +1,10 @@
 """The `fishjax` command: a look into a study's folder, without JAX, and a search for a rate."""
 
-import json
 import pathlib
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import arg
@@ -14,7 +13,7 @@ from fishjax.exits import DONE, LOST, SIGNALS, Stop, guarded
 from fishjax.fields import UsageError
 from fishjax.present.search import search_table
 from fishjax.present.tables import tables
-from fishjax.store import SEARCH, SUMMARY, SweepFolder
+from fishjax.store import SEARCH, SUMMARY, SweepFolder, concluded
 
 Folder = Annotated[pathlib.Path, tyro.conf.Positional]
 
@@ -46,26 +45,13 @@ def status(folder: Folder) -> int:
 
 def table(folder: Folder, form: Literal["md", "tex", "csv"] = "md") -> int:
     """The tables of a finished study, or of the search for its knobs."""
-    summary, search = _read(folder / SUMMARY), _read(folder / SEARCH)
+    summary, search = concluded(folder / SUMMARY), concluded(folder / SEARCH)
     made = [*(tables(summary) if summary else ()), *([search_table(search)] if search else ())]
     if not made:
         raise UsageError(f"{folder} has no {SUMMARY}; is the study finished?")
     for each in made:
         print(each.write(form))
     return DONE
-
-
-def _read(file: pathlib.Path) -> dict[str, Any] | None:
-    """The JSON object in a file, None where there is none; UsageError where it is damaged."""
-    try:
-        found = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{file} cannot be read: {error}") from None
-    if not isinstance(found, dict) or "study" not in found:
-        raise UsageError(f"{file} is damaged: it holds no study")
-    return found
 
 
 def lr_find(

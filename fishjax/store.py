@@ -207,3 +207,18 @@ def _differences(name: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, 
             yield from _differences(inner, ours.get(key), theirs.get(key))
     elif ours != theirs:
         yield name, ours, theirs
+
+
+def concluded(file: pathlib.Path) -> dict[str, Any] | None:
+    """A study's or a search's SUMMARY or SEARCH, None where there is none; UsageError where it is
+    damaged.
+    """
+    try:
+        found = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file} cannot be read: {error}") from None
+    if not isinstance(found, dict) or "study" not in found:
+        raise UsageError(f"{file} is damaged: it holds no study")
+    return found
