@@ -177,9 +177,11 @@ def overfits(part: str, arm: str, *, by_construction: bool = False) -> Claim:
         mechanism=Contrast(
             MEMORISED, f"{arm}, flips", "small, flips", direction=1, delta=ACCURACY_DELTA
         ),
-        premise=Requirement(
-            Contrast(TRAIN, arm, 0.98 - ACCURACY_DELTA, direction=1, delta=ACCURACY_DELTA),
-            "exceeds",
+        premise=(
+            Requirement(
+                Contrast(TRAIN, arm, 0.98 - ACCURACY_DELTA, direction=1, delta=ACCURACY_DELTA),
+                "exceeds",
+            ),
         ),
         by_construction=by_construction,
         note="premise: training accuracy above 98 %; mechanism: flipped labels memorised",

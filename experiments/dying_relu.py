@@ -33,6 +33,7 @@ from fishjax.evidence.plan import (
     Placebo,
     Plan,
     Reading,
+    Requirement,
     Scenario,
     Target,
 )
@@ -77,6 +78,7 @@ ARMS = (
 )
 HE_ARMS = ("healthy", "he hot", "he shifted", "he shifted hot")
 NORMAL_ARMS = ("normal", "normal hot", "normal shifted", "normal shifted hot")
+UNSHIFTED = (HE_ARMS[:2], NORMAL_ARMS[:2])
 
 SCENARIO = Scenario(
     "S3",
@@ -174,9 +176,15 @@ CLAIMS = (
             Reading("dead_share"), HE_ARMS, NORMAL_ARMS, direction=-1, delta=ACCURACY_DELTA
         ),
         mechanism=Contrast(
-            Reading("born_dead_share"), HE_ARMS, NORMAL_ARMS, direction=-1, delta=ACCURACY_DELTA
+            Reading("died_share"), HE_ARMS, NORMAL_ARMS, direction=-1, delta=ACCURACY_DELTA
         ),
-        note="after training, mean over two rates and two biases, against N(0, 0.01)",
+        also=(
+            Requirement(
+                Contrast(Reading("dead_share"), *UNSHIFTED, direction=-1, delta=ACCURACY_DELTA)
+            ),
+        ),
+        note="after training, mean over two rates and two biases, against N(0, 0.01); so at bias 0 "
+        "alone; mechanism: units that died in training, those born dead left out",
     ),
 )
 PLACEBOS = (

@@ -247,7 +247,7 @@ CLAIMS = (
             Reading("barrier"), "cycle", ("order 1", "order 2"), direction=1, delta=BARRIER_DELTA
         ),
         also=(Requirement(Contrast(LOSS, "cycle", "annealed", direction=-1, delta=FACTOR_DELTA)),),
-        premise=Requirement(AT_A_MINIMUM),
+        premise=(Requirement(AT_A_MINIMUM),),
         note="barrier on the line back to the annealed network, in nats, against other orders only",
     ),
     faster("batch 32", "tuned", "plain"),

@@ -45,7 +45,7 @@ class Session:
 
     def __init__(self, study: Study, request: Request) -> None:
         self.place = Workplace(study, request)
-        self.study, self.scale = study, self.place.scale
+        self.study, self.scale = study.on(request.data), self.place.scale
         self.seeds = request.seeds or self.scale.seeds
         self._tuned = not self.scale.tuning.arms
         self._pinned: Declaration | None = None

@@ -67,9 +67,9 @@ class Line(NamedTuple):
 class Study:
     """A question, what is compared to answer it, and what would count as which answer.
 
-    data: the source where a request names none. lines: pairs (arm, the arm it is compared with)
-    whose final networks' loss barrier becomes the metric `barrier` of the first, at most one to an
-    arm.
+    data: the source where a request names none, to which the scenario's knobs were fitted. lines:
+    pairs (arm, the arm it is compared with) whose final networks' loss barrier becomes the metric
+    `barrier` of the first, at most one to an arm.
     """
 
     name: str
@@ -100,6 +100,12 @@ class Study:
         for knob in self.search.knobs if self.search else ():
             for name in knob.arms:
                 choose(name, names, f"arm of {self.name}'s search:")
+
+    def on(self, data: str) -> "Study":
+        """The study on a source; one of another kind than `data` was fitted to nothing."""
+        if data.partition(":")[0] == self.data.partition(":")[0]:
+            return self
+        return dataclasses.replace(self, plan=self.plan.unfitted())
 
 
 @dataclass(frozen=True)

@@ -124,11 +124,21 @@ def test_an_open_part_names_itself_and_the_most_seeds_of_those_open():
     ],
 )
 def test_a_claim_without_its_premise_has_no_object(effect, verdict, words):
-    entry = judged(results(outcome=MOVED, other=effect), premise=requirement("other", "exceeds"))
+    entry = judged(results(outcome=MOVED, other=effect), premise=(requirement("other", "exceeds"),))
     assert entry["verdict"] == verdict
     assert words in entry["note"]
-    assert entry["premise"]["moved"] == (verdict == "supported")
+    assert entry["premise"][0]["moved"] == (verdict == "supported")
     assert entry["p"] == entry["p_outcome"], "a premise is no part of the claim"
+
+
+def test_every_premise_has_to_hold_and_each_that_does_not_is_named():
+    study = results(outcome=MOVED, fine=MOVED, small=NEGLIGIBLE, open=OPEN)
+    premises = [requirement(metric, "exceeds") for metric in ("fine", "small", "open")]
+    entry = judged(study, premise=tuple(premises))
+    assert entry["verdict"] == "premise fails"
+    assert "is refuted: small of arm" in entry["note"]
+    assert "is not shown: open of arm" in entry["note"]
+    assert [each["moved"] for each in entry["premise"]] == [True, False, False]
 
 
 LAYERS = ("one", "two", "three")

@@ -87,7 +87,7 @@ def test_a_plan_names_what_its_parts_name():
         "directional",
         Contrast(SCORE, both, 0.0, 1, 0.02),
         also=(Requirement(Contrast(SCORE, "e", "f", 1, 0.02), "stays"),),
-        premise=Requirement(Contrast(late, "g", 0.5, 1, 0.02), "exceeds"),
+        premise=(Requirement(Contrast(late, "g", 0.5, 1, 0.02), "exceeds"),),
     )
     plan = Plan(None, (claim,))
     assert plan.arms == set("abcdefg")

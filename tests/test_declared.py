@@ -35,7 +35,7 @@ FULL = Plan(
             dataclasses.replace(ACCURACY, reading=TIME),
             mechanism=Requirement(ACCURACY, "stays"),
             also=(Requirement(ACCURACY, "exceeds"),),
-            premise=Requirement(ACCURACY),
+            premise=(Requirement(ACCURACY),),
             part="a",
         ),
         Claim("2", "text", "existential", (ACCURACY, ACCURACY), (ACCURACY, Requirement(ACCURACY))),

@@ -97,7 +97,7 @@ def test_claims_say_effect_p_and_mechanism():
 def test_what_must_hold_besides_stands_with_the_mechanism():
     stayed = effect(effect=0.001, ci=[-0.01, 0.012]) | {"moved": True, "expects": "stays"}
     short = effect("big", 0.98, effect=0.0) | {"moved": False, "expects": "exceeds"}
-    summary = made_up_summary(claims=[claim(also=[stayed], premise=short)])
+    summary = made_up_summary(claims=[claim(also=[stayed], premise=[short])])
     (table,) = [t for t in tables(summary) if t.name == "claims"]
     assert table.texts[0][-1] == (
         "–; Required besides: test accuracy: leaky − relu stayed within the margin, "

@@ -146,6 +146,15 @@ def test_a_claim_by_construction_gets_no_verdict_and_does_not_count():
     assert verdict(seven, fitted)[0] == "by construction"
 
 
+def test_on_data_that_nothing_was_fitted_to_the_fitted_claim_is_judged_and_counts():
+    eight = results(outcome=0.1 + SMALL)
+    plan = Plan(None, (claim("fitted", by_construction=True), claim("0")))
+    assert (plan.m, plan.unfitted().m) == (1, 2)
+    there = judge(plan.unfitted(), eight)
+    assert [(entry["verdict"], entry["m"]) for entry in there] == [("supported", 2)] * 2
+    assert None not in [entry["p_holm"] for entry in there]
+
+
 @pytest.mark.parametrize(
     ("effect", "void", "within"),
     [

@@ -7,7 +7,7 @@ imported from here.
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fishjax.evidence.contrast import (
@@ -59,7 +59,7 @@ class Claim:
     must show besides for the claim to be more than its outcome; a bare contrast has to move, and
     an existential claim has one for each contrast of its outcome, or none. also: what must hold
     besides the outcome. premise: what must hold for the claim to have an object. by_construction:
-    fitting the scenario already fixed the contrast, so it gets no verdict here.
+    fitting the scenario already fixed the contrast, so it gets no verdict on the data of the fit.
     """
 
     id: str
@@ -68,7 +68,7 @@ class Claim:
     outcome: Contrast | tuple[Contrast, ...]
     mechanism: Contrast | Requirement | tuple[Contrast | Requirement, ...] | None = None
     also: tuple[Requirement, ...] = ()
-    premise: Requirement | None = None
+    premise: tuple[Requirement, ...] = ()
     part: str = ""
     by_construction: bool = False
     note: str = ""
@@ -103,7 +103,7 @@ class Claim:
     def contrasts(self) -> Iterator[Contrast]:
         """Every contrast that the claim reads."""
         yield from self.outcomes
-        required = [*self.mechanisms, *self.also, *((self.premise,) if self.premise else ())]
+        required = (*self.mechanisms, *self.also, *self.premise)
         yield from (requirement.contrast for requirement in required)
 
 
@@ -168,6 +168,11 @@ class Plan:
         An existential claim counts once, as its contrasts are corrected among themselves.
         """
         return sum(not claim.by_construction for claim in self.claims)
+
+    def unfitted(self) -> "Plan":
+        """The plan on data that no knob was fitted to: nothing is by construction there."""
+        claims = tuple(replace(claim, by_construction=False) for claim in self.claims)
+        return replace(self, claims=claims)
 
     @property
     def arms(self) -> frozenset[str]:

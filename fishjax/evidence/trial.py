@@ -22,7 +22,7 @@ class Trial:
     outcomes: tuple[Finding, ...]
     mechanisms: tuple[Finding, ...]
     also: tuple[Finding, ...]
-    premise: Finding | None
+    premise: tuple[Finding, ...]
 
     @property
     def found(self) -> int:
@@ -68,13 +68,12 @@ def try_claim(claim: Claim, alpha: float, results: xr.Dataset) -> Trial:
     """
     expects = "stays" if claim.kind == "no_effect" else "moves"
     outcomes = [Requirement(contrast, expects) for contrast in claim.outcomes]
-    premise = (claim.premise,) if claim.premise else ()
     return Trial(
         claim,
         _together(outcomes, alpha, results),
         _together(claim.mechanisms, alpha, results),
         _alone(claim.also, alpha, results),
-        next(iter(_alone(premise, alpha, results)), None),
+        _alone(claim.premise, alpha, results),
     )
 
 

@@ -70,10 +70,14 @@ def _rule(trial: Trial, m: int, broken_placebos: list[str]) -> Ruling:
         return Ruling("by construction", "fitting the scenario fixed this contrast")
     if trial.seeds < (needed := paired.seeds_needed(m)):
         return Ruling("too few seeds", f"{trial.seeds} of the {needed} that m = {m} needs", needed)
-    if trial.premise and not trial.premise.met:
-        how = "is refuted" if trial.premise.refutation else "is not shown"
-        return Ruling("premise fails", f"the premise {how}: {trial.premise.words}")
+    if missed := [each for each in trial.premise if not each.met]:
+        return Ruling("premise fails", _sentences(map(_premise_missed, missed)))
     return _with_all(trial, _RULES[trial.claim.kind](trial))
+
+
+def _premise_missed(finding: Finding) -> str:
+    how = "is refuted" if finding.refutation else "is not shown"
+    return f"the premise {how}: {finding.words}"
 
 
 def _rule_directional(trial: Trial) -> Ruling:
@@ -182,7 +186,7 @@ def _entry(trial: Trial, ruling: Ruling, m: int, p_holm: float | None) -> dict[s
         "members": [finding.as_json() for finding in trial.outcomes] if several else [],
         "mechanism": trial.mechanism.as_json() if trial.mechanism else None,
         "also": [finding.as_json() for finding in trial.also],
-        "premise": trial.premise.as_json() if trial.premise else None,
+        "premise": [finding.as_json() for finding in trial.premise],
         "seeds_needed": ruling.seeds_needed,
         "note": _sentences([claim.note, ruling.note, *_caveats(trial)]),
     }
@@ -192,7 +196,7 @@ def _caveats(trial: Trial) -> Iterable[str]:
     read = [("outcome", each) for each in trial.outcomes]
     read += [("mechanism", trial.mechanism)] if trial.mechanism else []
     read += [("required besides", each) for each in trial.also]
-    read += [("premise", trial.premise)] if trial.premise else []
+    read += [("premise", each) for each in trial.premise]
     return dict.fromkeys(words for what, each in read for words in caveats(what, each.effect))
 
 

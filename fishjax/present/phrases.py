@@ -60,10 +60,9 @@ def required(found: Mapping[str, Any]) -> str:
 
 
 def besides(claim: Mapping[str, Any]) -> list[str]:
-    """What had to hold besides the outcome, and the premise, each with what it did."""
+    """What had to hold besides the outcome, and the premises, each with what it did."""
     also = [f"Required besides: {required(found)}" for found in claim.get("also", ())]
-    premise = claim.get("premise")
-    return [*also, f"Premise: {required(premise)}"] if premise else also
+    return [*also, *(f"Premise: {required(found)}" for found in claim.get("premise", ()))]
 
 
 def finding(placebo: Mapping[str, Any]) -> str:
