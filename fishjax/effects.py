@@ -80,6 +80,10 @@ _NEEDS: dict[str, _Need] = {
     "loss.focal_gamma": ("loss.kind=focal", lambda c: c.loss.kind == "focal"),
     "loss.class_weight_power": ("a loss.class_weight", _weighted),
     "loss.class_weight_shift": ("a loss.class_weight", _weighted),
+    "loss.class_weight_swap": (
+        "a loss.class_weight_shift",
+        lambda c: _weighted(c) and c.loss.class_weight_shift != 0,
+    ),
     "loss.effective_beta": (
         "loss.class_weight=effective",
         lambda c: c.loss.class_weight == "effective",

@@ -171,8 +171,9 @@ class Loss:
     )
     class_weight_power: float = traced(1.0, "exponent on the class weights", low=0.0, high=8.0)
     class_weight_shift: int = traced(
-        0, "a species gets the weight of the one so many places further", low=0, high=2**20
+        0, "the rarest species takes the weight of the one so many places on", low=0, high=2**20
     )
+    class_weight_swap: int = traced(0, "1: and gives it its own", low=0, high=1)
     effective_beta: float = traced(
         0.999, "beta of the effective number of images", low=0.0, high=1.0, below=True
     )

@@ -34,6 +34,7 @@ class LossShape(NamedTuple):
     class_weight: float
     class_weight_power: float
     class_weight_shift: float
+    class_weight_swap: float
     effective_beta: float
     logit_adjustment: float
     smoothing: float
@@ -157,6 +158,7 @@ def _hyper(config: Config, augment: AugmentShape) -> Hyper:
             class_weight=_code(loss, "class_weight"),
             class_weight_power=loss.class_weight_power,
             class_weight_shift=float(loss.class_weight_shift),
+            class_weight_swap=float(loss.class_weight_swap),
             effective_beta=loss.effective_beta,
             logit_adjustment=loss.logit_adjustment,
             smoothing=h.label_smoothing,

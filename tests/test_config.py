@@ -56,6 +56,7 @@ CHANGED = {
     "loss.class_weight": "inverse",
     "loss.class_weight_power": 0.5,
     "loss.class_weight_shift": 1,
+    "loss.class_weight_swap": 1,
     "loss.effective_beta": 0.9,
     "loss.logit_adjustment": 1.0,
     "data.imbalance": "step",

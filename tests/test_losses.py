@@ -16,6 +16,7 @@ PLAIN = LossShape(
     class_weight=0.0,
     class_weight_power=1.0,
     class_weight_shift=0.0,
+    class_weight_swap=0.0,
     effective_beta=0.999,
     logit_adjustment=0.0,
     smoothing=0.0,
@@ -139,11 +140,19 @@ def test_class_weights_equal_their_closed_forms_and_have_mean_1(weight, power, c
 
 @pytest.mark.parametrize("counts", [COUNTS, ABSENT], ids=["all present", "one absent"])
 @pytest.mark.parametrize("places", [1, 3, 4, 12])
-def test_a_shifted_class_gets_the_weight_of_the_one_so_many_places_further(places, counts):
+def test_the_rarest_class_takes_or_exchanges_the_weight_of_the_one_so_many_places_on(
+    places, counts
+):
     plain = weights_of_float64(shaped("inverse"), counts)
-    got = weights_of(shaped("inverse", class_weight_shift=places), jnp.asarray(counts))
-    expected = [plain[(k + places) % CLASSES] for k in range(CLASSES)]
-    np.testing.assert_allclose(got, expected, rtol=2e-6)
+    rarest = int(np.argmin(np.where(counts > 0, counts, np.inf)))
+    other = (rarest + places) % CLASSES
+    taken = plain.copy()
+    taken[rarest] = plain[other]
+    swapped = taken.copy()
+    swapped[other] = plain[rarest]
+    for swap, expected in ((0.0, taken), (1.0, swapped)):
+        shape = shaped("inverse", class_weight_shift=places, class_weight_swap=swap)
+        np.testing.assert_allclose(weights_of(shape, jnp.asarray(counts)), expected, rtol=2e-6)
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.9, 0.9999])

@@ -175,9 +175,13 @@ OBJECTIVE: tuple[Part, ...] = (
         _TORCH,
     ),
     _loss(
-        "weights, shifted",
-        {"loss.class_weight": "inverse", "loss.class_weight_shift": 1},
-        weighted(np.roll(1 / COUNTS, -1)),
+        "weights, swapped",
+        {
+            "loss.class_weight": "inverse",
+            "loss.class_weight_shift": 1,
+            "loss.class_weight_swap": 1,
+        },
+        weighted((1 / COUNTS)[[3, 1, 2, 0]]),
         _TORCH,
     ),
     _loss("focal", {"loss.kind": "focal"}, focal, "its formula under PyTorch's autograd"),

@@ -55,17 +55,24 @@ def class_weights(shape: LossShape, counts: jax.Array) -> jax.Array:
     2019, eq. 2); each to the power of `class_weight_power`, then scaled to the mean 1. The weights
     of K classes thus sum to K, as those of LDAM-DRW do. A class without images has the weight 1.
 
-    A class gets the weight of the one `class_weight_shift` places further, the first coming after
-    the last.
+    The rarest of them then takes the weight of the class `class_weight_shift` places further, the
+    first coming after the last; with `class_weight_swap` that one gets its weight in exchange.
     """
-    counts = jnp.roll(counts, -jnp.asarray(shape.class_weight_shift, jnp.int32))
     held = jnp.maximum(counts, 1.0)
     kinds = jnp.stack([_LOG_WEIGHTS[kind](held, shape) for kind in _KINDS])
     log_weight = shape.class_weight_power * kinds[jnp.asarray(shape.class_weight, jnp.int32)]
     present = counts > 0
     largest = jnp.max(log_weight, where=present, initial=-jnp.inf)
     weight = jnp.exp(jnp.where(present, log_weight - largest, 0.0))
-    return jnp.where(present, weight / jnp.mean(weight, where=present), 1.0)
+    weight = jnp.where(present, weight / jnp.mean(weight, where=present), 1.0)
+    return _exchanged(weight, jnp.argmin(jnp.where(present, counts, jnp.inf)), shape)
+
+
+def _exchanged(weight: jax.Array, rarest: jax.Array, shape: LossShape) -> jax.Array:
+    classes = jnp.arange(len(weight))
+    other = (rarest + jnp.asarray(shape.class_weight_shift, jnp.int32)) % len(weight)
+    given = jnp.where((classes == other) & (shape.class_weight_swap > 0), weight[rarest], weight)
+    return jnp.where(classes == rarest, weight[other], given)
 
 
 def _expected(log_p: jax.Array, targets: jax.Array, smoothing: jax.Array | float) -> jax.Array:
