@@ -20,8 +20,8 @@ all. Before these: 74 of a bias shift on drafts of reef, which met the figures b
 missed (2.7 % of units died); 12 of decay on top of it. All but the 74 are kept, with that outcome,
 in experiments/results/dying_relu/. Fitting S3 fixes the contrast of 3.1 there, so 3.1 is judged at
 two settings declared here and never fitted: the healthy start at four times its rate, and half the
-shift at four times that rate. The plan was run on seeds 24 to 31 first, then on 32 to 47; 3.4, which units
-born dead had decided there, was declared anew before seeds 48 to 63.
+shift at four times that rate. The plan was run on seeds 24 to 31 first, then on 32 to
+47; 3.4, which units born dead had decided there, was declared anew before seeds 48 to 63.
 """
 
 from fishjax.command import main
