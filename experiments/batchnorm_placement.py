@@ -195,6 +195,11 @@ PLACEBOS = (
         "scale and bias of the norm after Y without its statistics",
         Contrast(Reading("test_accuracy"), "affine", "none", 1, ACCURACY_DELTA),
     ),
+    Placebo(
+        "remedy for another disease",
+        "Leaky ReLU, which is against units that die",
+        Contrast(Reading("test_accuracy"), "leaky", "none", 1, ACCURACY_DELTA),
+    ),
 )
 
 TUNED = ("none", *(tuned(i) for i in LAYERS), "none, batch 4")

@@ -255,6 +255,11 @@ PLACEBOS = (
         "the same start and images in another order of minibatches",
         Contrast(TEST, "big, other order", "big", direction=1, delta=ACCURACY_DELTA),
     ),
+    Placebo(
+        "remedy for another disease",
+        "Leaky ReLU, which is against units that die",
+        Contrast(TEST, "big, Leaky ReLU", "big", direction=1, delta=ACCURACY_DELTA),
+    ),
 )
 
 STUDY = Study(

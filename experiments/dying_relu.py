@@ -196,6 +196,11 @@ PLACEBOS = (
             Reading("test_accuracy"), "other order", "dying", direction=1, delta=ACCURACY_DELTA
         ),
     ),
+    Placebo(
+        "remedy for another disease",
+        "dropout, which is against overfitting",
+        Contrast(Reading("test_accuracy"), "dropout", "dying", direction=1, delta=ACCURACY_DELTA),
+    ),
 )
 
 TUNED = ("healthy", "dying")

@@ -242,6 +242,11 @@ PLACEBOS = (
         "the minority's weight on the species after it, beside nowhere",
         Contrast(auc(), "weight exchanged", "weight taken", direction=1, delta=AUC_DELTA),
     ),
+    Placebo(
+        "remedy for another disease",
+        "dropout, which is against overfitting",
+        Contrast(auc(), "dropout", "weighted, few", direction=1, delta=AUC_DELTA),
+    ),
 )
 
 TUNED = ("weighted", "unweighted", "wide")

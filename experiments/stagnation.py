@@ -224,6 +224,11 @@ PLACEBOS = (
         "the same start and images in another order of minibatches",
         Contrast(ACCURACY, "other order", "tuned", direction=1, delta=ACCURACY_DELTA),
     ),
+    Placebo(
+        "remedy for another disease",
+        "Leaky ReLU, which is against units that die",
+        Contrast(LOSS, "leaky", "small weights", direction=-1, delta=FACTOR_DELTA),
+    ),
 )
 NAMES = tuple(arm.name for arm in TUNED_ARMS)
 STUDY = Study(

@@ -193,6 +193,11 @@ PLACEBOS = (
         "the same start and images in another order of minibatches",
         Contrast(Reading("test_accuracy"), "other order", "deep", 1, ACCURACY_DELTA),
     ),
+    Placebo(
+        "remedy for another disease",
+        "clipped gradients, which are against those too large",
+        Contrast(Reading("test_accuracy"), "clipped", "deep", 1, ACCURACY_DELTA),
+    ),
 )
 
 TUNED = ("deep", "shallow", "relu", "leaky")
