@@ -1,6 +1,6 @@
 """Can batch norm after one convolution make a network generalise worse? (S1, claims 1.4-1.6)
 
-    python -m experiments.batchnorm_placement                  # reef, seeds 0 to 15
+    python -m experiments.batchnorm_placement                  # reef, seeds 16 to 31
     python -m experiments.batchnorm_placement --data f4k:PATH  # photographs, split by trajectory
 
 X = 4 convolutions and a dense layer under ReLU at a constant rate, which fit their few images
@@ -18,7 +18,8 @@ a strided draft, 8 of 96 and 128 images with Y any convolution, and 4 of 160 and
 minibatches of 8 and 32. In those 16 batch norm at a rate of its own never lost beside the network
 without it; in one of the two, which is taken, it did. That search fits the harm of batch norm at a
 rate of its own, so that 1.4 has no verdict there: it is judged at the rate of the network without a
-norm and in minibatches of 4, neither of them fitted.
+norm and in minibatches of 4, neither of them fitted. A plan without group norm, and without the
+remedies beside batch norm, was run on seeds 0 to 15 first.
 """
 
 from fishjax.command import main
@@ -147,11 +148,56 @@ def harmful(part: str, arms: list[str], control: str, *, by_construction: bool =
 
 
 UNSTABLE = Reading("minibatch_loss", since=10, statistic="instability", scale="log2")
-CALMER = Contrast(UNSTABLE, "falling", "none", -1, FACTOR_DELTA)
+
+
+def calmer(arm: str, control: str) -> Contrast:
+    """The training loss of `arm` is the less unstable one."""
+    return Contrast(UNSTABLE, arm, control, -1, FACTOR_DELTA)
+
+
+def better(arm: str, control: str) -> Contrast:
+    """`arm` knows more of new images."""
+    return Contrast(Reading("test_accuracy"), arm, control, 1, ACCURACY_DELTA)
+
+
+def falling(part: str, arm: str, control: str) -> Claim:
+    """Claim 1.5, of overfitting, on one baseline."""
+    return Claim(
+        id="1.5",
+        part=part,
+        text="a falling learning rate avoids instability and overfitting",
+        kind="directional",
+        outcome=better(arm, control),
+        mechanism=calmer(arm, control),
+        note="accuracy on new images, not its gap to the training images",
+    )
+
+
+def dropped(part: str, arm: str, control: str) -> Claim:
+    """Claim 1.6 on one baseline."""
+    return Claim(
+        id="1.6",
+        part=part,
+        text="dropout on the dense layers prevents overfitting and stabilises",
+        kind="directional",
+        outcome=better(arm, control),
+        mechanism=calmer(arm, control),
+        note="dropout alone, at the rate of the network without it",
+    )
+
+
 CLAIMS = (
     harmful("own rate", [tuned(i) for i in LAYERS], "none", by_construction=True),
-    harmful("same rate", [f"bn{i}" for i in LAYERS], "none"),
-    harmful("batch 4", [f"bn{i}, batch 4" for i in LAYERS], "none, batch 4"),
+    harmful("same rate", [*(f"bn{i}" for i in LAYERS), "bn all"], "none"),
+    harmful("batch 4", [*(f"bn{i}, batch 4" for i in LAYERS), "bn all, batch 4"], "none, batch 4"),
+    Claim(
+        id="1.4",
+        part="beside group norm",
+        text="batch norm after some convolution worsens generalisation",
+        kind="directional",
+        outcome=better("group", f"bn{Y}"),
+        note="a norm without statistics over images, in the same place",
+    ),
     Claim(
         id="1.4",
         part="early ones above all",
@@ -168,42 +214,29 @@ CLAIMS = (
         part="instability",
         text="a falling learning rate avoids instability and overfitting",
         kind="directional",
-        outcome=CALMER,
+        outcome=calmer("falling", "none"),
         note="against the tuned constant rate, with the same sum of rates",
     ),
-    Claim(
-        id="1.5",
-        part="overfitting",
-        text="a falling learning rate avoids instability and overfitting",
-        kind="directional",
-        outcome=Contrast(Reading("test_accuracy"), "falling", "none", 1, ACCURACY_DELTA),
-        mechanism=CALMER,
-        note="accuracy on new images, not its gap to the training images",
-    ),
-    Claim(
-        id="1.6",
-        text="dropout on the dense layers prevents overfitting and stabilises",
-        kind="directional",
-        outcome=Contrast(Reading("test_accuracy"), "dropout", "none", 1, ACCURACY_DELTA),
-        mechanism=Contrast(UNSTABLE, "dropout", "none", -1, FACTOR_DELTA),
-        note="dropout alone, at the rate of the network without it",
-    ),
+    falling("overfitting", "falling", "none"),
+    falling("overfitting, batch norm", "bn, falling", f"bn{Y}"),
+    dropped("", "dropout", "none"),
+    dropped("batch norm", "bn, dropout", f"bn{Y}"),
 )
 PLACEBOS = (
     Placebo(
         "affine",
         "scale and bias of the norm after Y without its statistics",
-        Contrast(Reading("test_accuracy"), "affine", "none", 1, ACCURACY_DELTA),
+        better("affine", "none"),
     ),
     Placebo(
         "remedy for another disease",
         "Leaky ReLU, which is against units that die",
-        Contrast(Reading("test_accuracy"), "leaky", "none", 1, ACCURACY_DELTA),
+        better("leaky", "none"),
     ),
 )
 
 TUNED = ("none", *(tuned(i) for i in LAYERS), "none, batch 4")
-RATES = (0.001, 0.003, 0.01, 0.02, 0.05)
+RATES = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1)
 STUDY = Study(
     name="batchnorm_placement",
     base=BASE,
@@ -217,10 +250,10 @@ STUDY = Study(
             settings={"data.train_size": 32, "data.val_size": 32, "optim.batch_size": 16},
         ),
         "laptop": Scale(
-            seeds=tuple(range(16)), tuning=Tuning(TUNED, RATES, seeds=(1000, 1001, 1002))
+            seeds=tuple(range(16, 32)), tuning=Tuning(TUNED, RATES, seeds=tuple(range(1000, 1008)))
         ),
         "paper": Scale(
-            seeds=tuple(range(32)),
+            seeds=tuple(range(16, 48)),
             tuning=Tuning(TUNED, (0.0003, *RATES), seeds=tuple(range(1000, 1008))),
             settings={
                 "data.image_size": 64,

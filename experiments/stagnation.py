@@ -4,7 +4,7 @@
     python -m experiments.stagnation --data f4k:PATH          # photographs, split by trajectory
 
 A small ReLU network that starts from weights too small stays at the loss of a guess, though its
-rate is the best of five (smoke: two); its twin, which starts from He's, fits every image. Around
+rate is the best of six (smoke: two); its twin, which starts from He's, fits every image. Around
 the two: a ladder of rates, initial weights of other sizes, networks too complex for 64 images,
 cyclic rates beside constant ones and beside the same rates shuffled in time, branches from an
 annealed network, and momentum at equal rate, at equal rate over 1 - momentum, and tuned. Every run

@@ -1,6 +1,6 @@
 """Does a deep saturating network starve its early layers, and what helps? (S1, claims 1.1-1.3)
 
-    python -m experiments.vanishing_gradient                  # reef, seeds 0 to 15
+    python -m experiments.vanishing_gradient                  # reef, seeds 16 to 31
     python -m experiments.vanishing_gradient --data f4k:PATH  # photographs, split by trajectory
 
 X = 6 convolutions of equal width under a sigmoid, trained by Adam: its training accuracy is the
@@ -17,7 +17,8 @@ Knobs: images and gain were searched on reef, on tuning seeds, by
 as the one of its 4 settings that meets both accuracies; the ratio of first to last flow is reported
 and has no bound, so that no claim's contrast is fitted. 25 settings were tried in all. Of the 21
 before these, on one or two tuning seeds each, the 10 trained by SGD with momentum never knew 35 %
-of new images, whatever gain and rate. Adam's steps do not shrink with the gradient.
+of new images, whatever gain and rate. Adam's steps do not shrink with the gradient. Plans of 1.1
+and 1.3 that read the first convolution, which is narrower, were run on seeds 0 to 15 first.
 """
 
 import math
@@ -44,6 +45,8 @@ X, SHALLOW, FROZEN = 6, 3, 2
 IMAGES, GAIN, LEAK = 320, 4.0, 0.1
 FLOW_DELTA = 0.05
 """Decades a layer."""
+FIRST, LAST = "conv1", f"conv{X - 1}"
+"""Of the convolutions of equal width, as wide as what they read."""
 
 BASE = override(
     Config(),
@@ -59,7 +62,8 @@ BASE = override(
         "data.image_size": 16,
         "data.train_size": IMAGES,
         "watch.every": 20,
-        "watch.also": ("flow",),
+        "watch.also": ("flow", "activations"),
+        "watch.also_every": 40,
     },
 )
 
@@ -84,7 +88,6 @@ ARMS = (
     Arm("other order", {**DEEP, "optim.order": 1}),
     Arm("clipped", {**DEEP, "hyper.clip": 1.0}),
 )
-OTHER_INITS = ("relu glorot", "relu lecun", "relu normal")
 
 SCENARIO = Scenario(
     "S1",
@@ -133,28 +136,30 @@ SEARCH = Search(
 )
 
 
+def along(metric: str, start: str, end: str, epoch: float | None = 0) -> Reading:
+    """A metric of the layer `end` over that of the layer `start`, in doublings."""
+    before = Reading(metric, layer=start, epoch=epoch, scale="log2")
+    return Reading(metric, layer=end, epoch=epoch, scale="log2", minus=before)
+
+
 def starved(part: str, epoch: float | None) -> Claim:
     """Claim 1.1 at one time."""
+    early = along("probe_flow", LAST, FIRST, epoch)
+    frozen = Contrast(Reading("test_accuracy"), "frozen", "deep", -1, ACCURACY_DELTA)
     return Claim(
         id="1.1",
         part=part,
         text="gradients shrink towards the early layers, whose weights then barely move",
         kind="directional",
         outcome=Contrast(
-            Reading("probe_flow_slope", epoch=epoch), "deep", "shallow", 1, FLOW_DELTA
-        ),
-        mechanism=Requirement(
-            Contrast(Reading("test_accuracy"), "frozen", "deep", -1, ACCURACY_DELTA), "stays"
+            Reading("probe_inner_flow_slope", epoch=epoch), "deep", "shallow", 1, FLOW_DELTA
         ),
         also=(
-            Requirement(
-                Contrast(
-                    Reading("probe_flow_ratio", epoch=epoch, scale="log2"),
-                    *("deep", math.log2(0.5), -1, FACTOR_DELTA),
-                )
-            ),
+            Requirement(Contrast(early, "deep", math.log2(0.5), -1, FACTOR_DELTA)),
+            Requirement(frozen, "stays"),
         ),
-        note=f"the first {FROZEN} layers frozen; first over last flow below one half",
+        note=f"flow of {FIRST} over that of {LAST} below one half; freezing the first {FROZEN} "
+        "layers costs nothing",
     )
 
 
@@ -166,7 +171,7 @@ def mitigated(part: str, arm: str) -> Claim:
         text="ReLU or Leaky ReLU mitigates it",
         kind="directional",
         outcome=Contrast(Reading("test_accuracy"), arm, "deep", 1, ACCURACY_DELTA),
-        mechanism=Contrast(Reading("probe_flow_slope", epoch=0), arm, "deep", -1, FLOW_DELTA),
+        mechanism=Contrast(Reading("probe_inner_flow_slope", epoch=0), arm, "deep", -1, FLOW_DELTA),
         note="with its matched initialisation, each at its own rate",
     )
 
@@ -180,11 +185,15 @@ CLAIMS = (
         id="1.3",
         text="He initialisation keeps the gradient's distribution right",
         kind="no_effect",
-        outcome=Contrast(Reading("probe_flow_slope", epoch=0), "relu", 0.0, 1, FLOW_DELTA),
-        mechanism=Contrast(
-            Reading("probe_flow_slope", epoch=0), OTHER_INITS, "relu", 1, FLOW_DELTA
+        outcome=Contrast(Reading("probe_inner_flow_slope", epoch=0), "relu", 0.0, 1, FLOW_DELTA),
+        also=tuple(
+            Requirement(
+                Contrast(along("activation_variance", FIRST, LAST), other, "relu", -1, FACTOR_DELTA)
+            )
+            for other in ("relu glorot", "relu lecun", "relu normal")
         ),
-        note="flow within 0.05 decades a layer of level; others starve the early layers more",
+        note=f"flow within 0.05 decades a layer of level from {FIRST} to {LAST}; every other start "
+        "loses variance on that way, which scales a gradient and its weights alike",
     ),
 )
 PLACEBOS = (
@@ -218,13 +227,14 @@ STUDY = Study(
                 "optim.batch_size": 16,
                 "optim.epochs": 10,
                 "watch.every": 5,
+                "watch.also_every": 5,
             },
         ),
         "laptop": Scale(
-            seeds=tuple(range(16)), tuning=Tuning(TUNED, RATES, seeds=(1000, 1001, 1002))
+            seeds=tuple(range(16, 32)), tuning=Tuning(TUNED, RATES, seeds=tuple(range(1000, 1008)))
         ),
         "paper": Scale(
-            seeds=tuple(range(32)),
+            seeds=tuple(range(16, 48)),
             tuning=Tuning(TUNED, (0.0003, *RATES), seeds=tuple(range(1000, 1008))),
             settings={
                 "data.image_size": 64,

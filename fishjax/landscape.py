@@ -12,7 +12,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 
 from fishjax.measure.curvature import extreme_eigenvalues, hessian_product, stability_limit
-from fishjax.measure.flow import along_depth, cosine, flow, relative, size
+from fishjax.measure.flow import along_depth, cosine, decades, flow, relative, size
 from fishjax.measure.noise import noise_scale
 from fishjax.network import Network, Readings, objective, probes
 from fishjax.schedules import height, momentum_at
@@ -25,8 +25,9 @@ def slope(network: Network, before: Any) -> tuple[Readings, Any]:
     """What of `watch.also` is read at every evaluation off the probes' gradient, and the gradient.
 
     flow: probe_flow `[layer]`, gradient norm over weight norm; probe_flow_ratio and
-    probe_flow_slope along the depth, see `measure.flow.along_depth`; probe_gradient_norm of the
-    whole network. overshoot: the probes' loss after one plain gradient step at the rate of the last
+    probe_flow_slope along the depth, see `measure.flow.along_depth`; probe_inner_flow_slope, the
+    slope without the first layer, which alone reads images; probe_gradient_norm of the whole
+    network. overshoot: the probes' loss after one plain gradient step at the rate of the last
     step (before the first, of that one), less the loss now, in nats. gradient_cosine: between this
     gradient and `before`, the one at the evaluation before; NaN where that is 0.
 
@@ -42,6 +43,7 @@ def slope(network: Network, before: Any) -> tuple[Readings, Any]:
         layers = network.model.layers
         along = relative(flow(params, gradient, gradient, layers))["flow"]
         depth = along_depth(along[: network.model.deep])
+        seen["probe_inner_flow_slope"] = decades(along[1 : network.model.deep])
         seen |= {"probe_flow": along, **{f"probe_{name}": x for name, x in depth.items()}}
         seen["probe_gradient_norm"] = size(gradient)
     if "gradient_cosine" in also:

@@ -149,7 +149,8 @@ _GROUPS = (
     _also("flow", "probe_flow", epochs=_evaluations, of="layers"),
     _also(
         "flow",
-        *("probe_flow_ratio", "probe_flow_slope", "probe_gradient_norm"),
+        *("probe_flow_ratio", "probe_flow_slope", "probe_inner_flow_slope"),
+        "probe_gradient_norm",
         epochs=_evaluations,
     ),
     _also("gradient_cosine", "gradient_cosine", epochs=_evaluations),

@@ -65,6 +65,8 @@ def test_the_slope_is_that_of_the_training_loss_on_the_probes(plain):
     assert float(got["probe_flow_ratio"]) == pytest.approx(convs[0] / convs[2], rel=1e-4)
     line = np.polyfit(range(3), np.log10(convs), 1)[0]
     assert float(got["probe_flow_slope"]) == pytest.approx(line, rel=1e-3, abs=1e-4)
+    inner = np.log10(convs[2] / convs[1])
+    assert float(got["probe_inner_flow_slope"]) == pytest.approx(inner, rel=1e-3, abs=1e-4)
     a, b = vector(gradient), vector(other).astype(float)
     assert float(got["probe_gradient_norm"]) == pytest.approx(np.linalg.norm(a), rel=1e-4)
     cosine = a @ b / np.linalg.norm(a) / np.linalg.norm(b)

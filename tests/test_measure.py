@@ -14,7 +14,7 @@ from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 from fishjax import evaluate
 from fishjax.evaluate import KILLED_SHARES, examine
 from fishjax.measure import units
-from fishjax.measure.flow import along_depth, flow, relative
+from fishjax.measure.flow import along_depth, decades, flow, relative
 from fishjax.measure.scores import binary_auc, fit_of_flipped, scores
 from fishjax.nn.losses import cross_entropy
 from fishjax.nn.model import Probe
@@ -166,6 +166,7 @@ def test_flow_is_norm_over_norm_and_its_slope_is_per_layer():
     along = along_depth(seen["flow"])
     assert float(along["flow_ratio"]) == pytest.approx(0.1)
     assert float(along["flow_slope"]) == pytest.approx(1.0, rel=1e-5)
+    assert np.isnan([decades(seen["flow"][1:]), decades(seen["flow"][2:])]).all()
 
 
 compiled_auc = jax.jit(binary_auc)

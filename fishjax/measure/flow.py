@@ -37,13 +37,19 @@ def relative(flow: Flow) -> dict[str, jax.Array]:
 def along_depth(flow: jax.Array) -> dict[str, jax.Array]:
     """Of the flow `[layer]` of consecutive layers, input first.
 
-    flow_ratio: the first layer's over the last one's. flow_slope: least-squares slope of
-    log10(flow) over depth, in decades per layer; NaN for a single layer.
+    flow_ratio: the first layer's over the last one's. flow_slope: see `decades`.
+    """
+    return {"flow_ratio": flow[0] / flow[-1], "flow_slope": decades(flow)}
+
+
+def decades(flow: jax.Array) -> jax.Array:
+    """Least-squares slope of log10(flow), of flow `[layer]`, in decades per layer.
+
+    NaN for fewer than two layers.
     """
     depth = jnp.arange(flow.shape[0], dtype=flow.dtype)
-    centred = depth - jnp.mean(depth)
-    slope = jnp.sum(centred * jnp.log10(flow)) / jnp.sum(jnp.square(centred))
-    return {"flow_ratio": flow[0] / flow[-1], "flow_slope": slope}
+    centred = depth - jnp.sum(depth) / max(len(depth), 1)
+    return jnp.sum(centred * jnp.log10(flow)) / jnp.sum(jnp.square(centred))
 
 
 def cosine(a: Any, b: Any) -> jax.Array:

@@ -22,6 +22,7 @@ UNITS = {
     "blocking_slope": "doublings",
     "flow_slope": "decades per layer",
     "probe_flow_slope": "decades per layer",
+    "probe_inner_flow_slope": "decades per layer",
     "noise_scale": "images",
     "effective_rank": "directions",
     "update_cosine": "",
