@@ -58,6 +58,18 @@ def test_local_stops_the_other_shards_when_one_fails(tmp_path):
     assert done.returncode == 3
 
 
+def array(count: int) -> dict[str, str]:
+    """What SLURM tells the third of the tasks 3 to 6, of which there are `count`."""
+    told = {"ID": 5, "MIN": 3, "MAX": 6, "COUNT": count}
+    return {f"SLURM_ARRAY_TASK_{name}": str(value) for name, value in told.items()}
+
+
+def test_slurm_refuses_to_run_in_an_array_with_gaps():
+    done = launch("launch/slurm.sbatch", "dying_relu", **array(count=3))
+    assert done.returncode == 2
+    assert "--array has gaps: 3 tasks for 4 shards" in done.stderr
+
+
 def test_slurm_refuses_to_run_outside_an_array():
     done = launch("launch/slurm.sbatch", "dying_relu", SLURM_ARRAY_TASK_ID="")
     assert done.returncode != 0
@@ -87,9 +99,8 @@ def test_a_slurm_task_runs_its_share_until_it_fails_or_all_is_done(tmp_path):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    task = {"SLURM_ARRAY_TASK_ID": "5", "SLURM_ARRAY_TASK_COUNT": "4", "SLURM_ARRAY_TASK_MIN": "3"}
     asked = ["dying_relu", "--out", "runs"]
-    done = launch("launch/slurm.sbatch", *asked, PYTHON="python", PATH=path, **task)
+    done = launch("launch/slurm.sbatch", *asked, PYTHON="python", PATH=path, **array(count=4))
     assert done.returncode == 0, done.stderr
     line = "-m experiments.dying_relu --out runs --shard 2/4\n"
     assert said.read_text() == 3 * line
