@@ -17,6 +17,7 @@ from experiments.all import STUDIES
 from experiments.benchmark.tables import readme_block, speed_table
 from experiments.calibration.table import calibration_block
 from fishjax.present.parts import parts_table
+from fishjax.present.phrases import tuned
 from fishjax.present.search import search_table
 from fishjax.present.sources import Summaries, claims_by_source, scenarios_by_source
 from fishjax.present.table import Table
@@ -50,12 +51,10 @@ def _rows(make: Callable[[Mapping[str, Any]], Table]) -> Callable[[Mapping[str, 
 def _about(summary: Mapping[str, Any]) -> str:
     """Seconds, run-steps, seeds and rates of a study."""
     timing, tuning, seeds = summary["timing"], summary["tuning"], summary["seeds"]
-    rates = ", ".join(f"{arm} {rate:g}" for arm, rate in tuning["chosen"].items())
     return (
         f"{timing['total_s']:.0f} s from command to table, {timing['compile_s']:.0f} s of it "
         f"waiting for compilation; {timing['run_steps']:,} run-steps.\n"
-        f"Seeds {seeds[0]} to {seeds[-1]}. Rates, best of {len(tuning['rates'])} on "
-        f"{len(tuning['seeds'])} other seeds: {rates}."
+        f"Seeds {seeds[0]} to {seeds[-1]}. Rates, {tuned(tuning)}."
     )
 
 

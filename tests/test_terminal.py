@@ -204,6 +204,14 @@ def test_settings_that_were_searched_are_counted(tmp_path):
     assert "searched" not in render(made_up_summary(), made_up_results(), tmp_path)
 
 
+def test_tuned_rates_are_told_with_how_they_were_chosen(tmp_path):
+    tuning = {"rates": [0.01, 0.03, 0.1], "seeds": [1000, 1001]}
+    chosen = {"deep": 0.03, "wide": 0.1, "tiny": 0.01}
+    text = render(made_up_summary(tuning={**tuning, "chosen": chosen}), made_up_results(), tmp_path)
+    told = "deep 0.03, wide 0.1 (the highest tried), tiny 0.01 (the lowest tried)"
+    assert f"rates, best of 3 on 2 other seeds: {told}" in " ".join(text.split())
+
+
 def test_a_missed_target_names_its_knob_and_a_changed_plan_both_versions(tmp_path):
     missed = scenario(reproduced=False)
     missed["measured"]["gain"] |= {"mean": 0.05, "within": False, "advice": "lower hyper.lr"}

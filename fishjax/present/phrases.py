@@ -65,6 +65,14 @@ def besides(claim: Mapping[str, Any]) -> list[str]:
     return [*also, *(f"Premise: {required(found)}" for found in claim.get("premise", ()))]
 
 
+def tuned(tuning: Mapping[str, Any]) -> str:
+    """`best of 5 on 8 other seeds: deep 0.01, shallow 0.05 (the highest tried)`."""
+    rates, chosen = tuning["rates"], tuning["chosen"].items()
+    edges = {max(rates): " (the highest tried)", min(rates): " (the lowest tried)"}
+    got = ", ".join(f"{arm} {rate:g}{edges.get(rate, '')}" for arm, rate in chosen)
+    return f"best of {len(rates)} on {len(tuning['seeds'])} other seeds: {got}"
+
+
 def finding(placebo: Mapping[str, Any]) -> str:
     """What a placebo's interval says of the study."""
     if placebo["beyond_delta"]:

@@ -74,11 +74,7 @@ def _tuning(summary: Mapping[str, Any], width: int) -> list[str]:
     tuning = summary.get("tuning")
     if not tuning:
         return []
-    edges = {min(tuning["rates"]): " (the lowest)", max(tuning["rates"]): " (the highest)"}
-    rates = tuning["chosen"].items()
-    chosen = ", ".join(f"{plain(arm)} {rate:g}{edges.get(rate, '')}" for arm, rate in rates)
-    tries = f"best of {len(tuning['rates'])} on {len(tuning['seeds'])} other seeds"
-    return _wrapped(f"rate tuned, {tries}: {chosen}", width)
+    return _wrapped(f"rates, {plain(phrases.tuned(tuning))}", width)
 
 
 def _scenarios(summary: Mapping[str, Any], width: int) -> Iterator[list[str]]:
