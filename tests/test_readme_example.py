@@ -20,7 +20,7 @@ def test_the_example_of_watch_prints_what_the_readme_shows():
 
 
 def test_the_study_of_ones_own_can_be_run(tmp_path):
-    block = README.split("<!-- own study -->\n```python\n")[1].split("```")[0]
+    block = README.split("<!-- own-study -->\n```python\n")[1].split("```")[0]
     file = tmp_path / "my_study.py"
     file.write_text(block.replace("my_net:Net", "tests.own_nets:linen_net"))
     study = runpy.run_path(str(file))["STUDY"]
