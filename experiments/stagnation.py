@@ -215,7 +215,7 @@ CLAIMS = (
         text="momentum is no faster than plain steps at the rate over 1 - momentum",
         kind="no_effect",
         outcome=Contrast(TIME, "plain, rescaled rate", "tuned", 1, delta=FACTOR_DELTA),
-        note="supported: what momentum does here is to rescale the rate",
+        note="where it is supported, what momentum does is to rescale the rate",
     ),
 )
 PLACEBOS = (
