@@ -14,7 +14,7 @@ KEPT = pathlib.Path(__file__).parent.parent / "experiments" / "results" / "dying
 
 @pytest.fixture
 def summary():
-    return json.loads((KEPT / "reef.json").read_text())
+    return json.loads((KEPT / "reef-second.json").read_text())
 
 
 def write(root, summary, convolution):

@@ -72,7 +72,7 @@ def _search(summary: Mapping[str, Any], width: int) -> list[str]:
 def _tuning(summary: Mapping[str, Any], width: int) -> list[str]:
     """Which rate each tuned arm got, from how many tries."""
     tuning = summary.get("tuning")
-    if not tuning:
+    if not tuning or not tuning["chosen"]:
         return []
     return _wrapped(f"rates, {plain(phrases.tuned(tuning))}", width)
 
