@@ -12,6 +12,7 @@ from fishjax.evidence.contrast import Contrast, Reading, Requirement
 from fishjax.evidence.max_t import max_t
 from fishjax.evidence.plan import Claim, Plan
 from fishjax.evidence.verdict import judge
+from fishjax.fields import UsageError
 
 DELTA = 0.02
 NOISE = np.array([0.4, -1.0, 0.8, -0.6, 1.0, -0.2, 0.1, -0.5])
@@ -139,6 +140,11 @@ def test_every_premise_has_to_hold_and_each_that_does_not_is_named():
     assert "is refuted: small of arm" in entry["note"]
     assert "is not shown: open of arm" in entry["note"]
     assert [each["moved"] for each in entry["premise"]] == [True, False, False]
+
+
+def test_a_bare_premise_is_refused():
+    with pytest.raises(UsageError, match="a tuple of requirements"):
+        judged(results(outcome=MOVED), premise=requirement("outcome", "exceeds"))
 
 
 LAYERS = ("one", "two", "three")

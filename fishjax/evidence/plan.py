@@ -80,6 +80,8 @@ class Claim:
         if several != isinstance(self.outcome, tuple) or not self.outcome:
             outcome = "a tuple of contrasts" if several else "one contrast"
             raise UsageError(f"claim {self.id}: the outcome of a {self.kind} claim is {outcome}")
+        if isinstance(self.premise, Requirement):
+            raise UsageError(f"claim {self.id}: the premise is a tuple of requirements")
         aligned = len(self.mechanisms) in (0, len(self.outcomes))
         if self.mechanism is not None and not (
             aligned and several == isinstance(self.mechanism, tuple)
