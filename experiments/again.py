@@ -23,7 +23,8 @@ from experiments.all import STUDIES
 from fishjax.exits import DONE, guarded
 from fishjax.fields import UsageError
 from fishjax.present import phrases
-from fishjax.present.table import Cell, Column, Number, Table
+from fishjax.present.table import Cell, Column, Table
+from fishjax.present.tables import effect_cell
 from fishjax.store import SUMMARY, SweepFolder, concluded
 
 RUNS = ("first", "second")
@@ -108,8 +109,7 @@ def again_table(found: Mapping[str, Any]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for claim in found["changed"]:
         entries = [claim[run] for run in RUNS]
-        kind = phrases.effect_kind(entries[0])
-        cells = [(each["verdict"], Number(each["effect"], kind, each["ci"])) for each in entries]
+        cells = [(each["verdict"], effect_cell(each)) for each in entries]
         rows.append((claim["source"], phrases.title(entries[0]), *cells[0], *cells[1]))
     caption = "Claims whose verdict was another one when everything was run again."
     return Table("again", caption, columns, tuple(rows))

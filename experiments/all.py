@@ -8,16 +8,16 @@ again resumes. At the end one table of claims and one of scenarios are printed a
 Markdown, LaTeX and CSV. `--dry-run` says how many run-steps that takes.
 """
 
+import itertools
 import json
 import pathlib
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import tyro
-from tyro.conf import FlagCreatePairsOff, arg
+from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from fishjax.exits import DONE, SIGNALS, Stop, guarded
 from fishjax.fields import UsageError
@@ -39,7 +39,9 @@ GENERATED = "reef"
 
 def main(
     scale: Annotated[str, arg(help="smoke, laptop or paper")] = "laptop",
-    data: Annotated[tuple[str, ...], arg(help="sources besides the generated one")] = (),
+    data: Annotated[
+        tuple[tuple[str, ...], ...], UseAppendAction, arg(help="sources besides the generated one")
+    ] = (),
     seeds: Annotated[str | None, arg(help="0:8, 3 or 0,2,5; None: each study's")] = None,
     out: Annotated[pathlib.Path, arg(help="folder of all studies")] = pathlib.Path("runs/all"),
     engine: Annotated[str, arg(help="how it computes")] = "auto",
@@ -51,7 +53,7 @@ def main(
     options += ["--dry-run"] * dry_run
     stop = Stop(SIGNALS)
     stop.at_once()
-    sources = (GENERATED, *data)
+    sources = (GENERATED, *itertools.chain.from_iterable(data))
     names = [_name(source) for source in sources]
 
     def command() -> int:
@@ -80,8 +82,7 @@ def _wait(command: Sequence[str], stop: Stop) -> int:
     It is in a session of its own, so that Ctrl-C reaches it once.
     """
     study = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-    for number in SIGNALS:
-        signal.signal(number, lambda which, frame: study.send_signal(which))
+    stop.pass_on(study.send_signal)
     code = study.wait()
     stop.at_once()
     return code

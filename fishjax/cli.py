@@ -4,10 +4,11 @@ import pathlib
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import arg
+from tyro.conf import UseAppendAction, arg
 
 from fishjax.exits import DONE, LOST, SIGNALS, Stop, guarded
 from fishjax.fields import UsageError
@@ -56,7 +57,11 @@ def table(folder: Folder, form: Literal["md", "tex", "csv"] = "md") -> int:
 
 def lr_find(
     data: Annotated[str, arg(help="reef[:KNOBS], folder:PATH, f4k:PATH or tfds:NAME")] = "reef",
-    set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE ...", help="change the run")] = (),
+    set: Annotated[
+        tuple[tuple[str, ...], ...],
+        UseAppendAction,
+        arg(metavar="KEY=VALUE ...", help="change the run"),
+    ] = (),
     seeds: Annotated[str, arg(help="1000:1004, 1003 or 1000,1002; from 1000 on")] = "1000:1004",
     low: Annotated[float, arg(help="the first rate")] = 1e-5,
     high: Annotated[float, arg(help="the last rate")] = 1.0,
@@ -65,7 +70,7 @@ def lr_find(
     """The rates that a range test suggests: a net trained while its rate rises, seed by seed."""
     from fishjax.lrfind import find  # it needs JAX, and the other verbs do not
 
-    print(find(data, set, seeds, low, high, out))
+    print(find(data, [*chain.from_iterable(set)], seeds, low, high, out))
     return DONE
 
 

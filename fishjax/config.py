@@ -90,11 +90,13 @@ def _norm(config: Config) -> Reasons:
     flat = [layer for layer in model.normed if layer >= model.depth]
     if model.norm == "instance" and flat:
         yield f"model.norm=instance at layer {flat[0]} has no pixels to take statistics of"
-    blind = [i for i in model.normed if i < model.depth and _side(config, i) == 1]
-    if model.norm == "instance" and blind:
+    lone = [i for i in model.normed if i < model.depth and _side(config, i) == 1]
+    single = model.norm == "group" and [i for i in lone if model.channels[i] == model.groups]
+    blind = lone if model.norm == "instance" else single
+    if blind:
         yield (
-            f"model.norm=instance at convolution {blind[0]}, where a single pixel is left, gives "
-            "the same for every image; halve less or leave it out of model.norm_at"
+            f"model.norm={model.norm} at convolution {blind[0]}, where a single pixel is left, "
+            "gives the same for every image; halve less or leave it out of model.norm_at"
         )
     if model.norm == "group":
         convs = [layer for layer in model.normed if layer < model.depth]
@@ -139,9 +141,9 @@ def _time(config: Config) -> Reasons:
             f"schedule.period={schedule.period:g} of schedule.kind={schedule.kind} is longer than "
             f"the run of {optim.epochs} epochs"
         )
-    if schedule.kind == "sgdr":
+    if schedule.kind == "sgdr" and schedule.growth > 1:
         first, length = _last_cycle(schedule, optim.epochs)
-        if length > optim.epochs and schedule.growth > 1:
+        if length > optim.epochs:
             yield (
                 f"schedule.growth={schedule.growth:g} makes a cycle of {length:g} epochs from "
                 f"epoch {first:g} on, longer than the run of {optim.epochs} epochs"

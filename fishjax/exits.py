@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from fishjax.fields import UsageError
 
-DONE, USAGE, AGAIN = 0, 2, 75
+DONE, FAILED, USAGE, AGAIN = 0, 1, 2, 75
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 KEPT = "stopped; what is finished is kept: run the same command again"
 LOST = "stopped before it was done"
@@ -45,6 +45,10 @@ class Stop:
     def in_time(self) -> None:
         """From here on the first signal is a wish that `heed` meets, and the second ends it all."""
         self._answer(self._wish)
+
+    def pass_on(self, send: Callable[[int], None]) -> None:
+        """From here on a signal is for `send`: what is under way is another process's."""
+        self._answer(lambda number, frame: send(number))
 
     def never(self) -> None:
         """From here on signals are ignored: everything is written."""

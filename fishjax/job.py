@@ -5,11 +5,12 @@ import pathlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
-from tyro.conf import FlagCreatePairsOff, arg
+from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
 from fishjax.engine import devices
 from fishjax.engine.kernels import AUTO, ENGINES
@@ -36,7 +37,11 @@ class Options:
     ] = None
     seeds: Annotated[str | None, arg(help="0:8, 3 or 0,2,5; None: the scale's")] = None
     out: Annotated[pathlib.Path | None, arg(help="None: runs/STUDY/SCALE-DATA-SET")] = None
-    set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE ...", help="change the base run")] = ()
+    set: Annotated[
+        tuple[tuple[str, ...], ...],
+        UseAppendAction,
+        arg(metavar="KEY=VALUE ...", help="change the base run"),
+    ] = ()
     shard: Annotated[str, arg(help="i/n: this process's share of the packs")] = "0/1"
     engine: Annotated[str, arg(help=", ".join((AUTO, *ENGINES)))] = AUTO
     dry_run: Annotated[bool, FlagCreatePairsOff, arg(help="say what it would run")] = False
@@ -60,10 +65,10 @@ def run(study: Study, arguments: Sequence[str] | None, stop: Stop, start: float)
     console.print(_announcement(job), soft_wrap=True, highlight=False)
     if options.dry_run:
         return DONE
-    job.pin()
-    for line in job.place.computing:
-        console.print(line, soft_wrap=True, highlight=False)
     with job.place.alone():
+        job.pin()
+        for line in job.place.computing:
+            console.print(line, soft_wrap=True, highlight=False)
         found = _concluded(job, console, stop, start)
     if found is None:
         console.print("This shard is done, others are not: run the same command again.")
@@ -108,7 +113,7 @@ def _run_stages(job: Job, runner: Runner, tick: Tick) -> bool:
 
 
 def _request(study: Study, options: Options) -> Request:
-    settings, data = parse_settings(options.set), options.data or study.data
+    settings, data = parse_settings(chain.from_iterable(options.set)), options.data or study.data
     changed = "".join(f"-{key}={value}" for key, value in sorted(settings.items()))
     name = slug(f"{'fit-' * options.fit}{options.scale}-{data}{changed}")
     default = pathlib.Path("runs") / study.name / name

@@ -115,12 +115,14 @@ def range_test(dataset: Dataset, config: Config, seeds: Sequence[int], tick: Tic
     cells = tuple(Cell("range test", config, seed) for seed in seeds)
     pool = Pool(dataset, map(ask_of, cells))
     setup, hyper = lower(config, len(dataset.species))
-    runs = slots(pool, Pack(setup, cells, len(cells)))
+    count = jax.local_device_count()
+    pack = Pack(setup, cells, -(-len(cells) // count) * count)
+    runs = slots(pool, pack)
     shared = devices.replicate(
-        Shared(jnp.asarray(pool.images), jnp.asarray(pool.labels)), len(cells)
+        Shared(jnp.asarray(pool.images), jnp.asarray(pool.labels)), pack.width
     )
     mapping = default_mapping()
-    fastest = kernels(measured([(setup, hyper)], mapping, len(cells)))
+    fastest = kernels(measured([(setup, hyper)], mapping, pack.width))
     program, epochs = Program(setup, mapping, fastest), config.optim.epochs
     state = program.begin(shared, runs)
     losses = np.full((len(cells), epochs), np.nan)
@@ -128,7 +130,7 @@ def range_test(dataset: Dataset, config: Config, seeds: Sequence[int], tick: Tic
     for epoch in range(epochs):
         state, trace = program.advance(shared, runs, state)
         loss, bad_step = jax.device_get((trace.loss[:, 0], state.bad_step))
-        losses[:, epoch] = np.where(bad_step < 0, loss, np.nan)
+        losses[:, epoch] = np.where(bad_step < 0, loss, np.nan)[pack.slots]
         tick(len(cells) * setup.steps_per_epoch)
         if test.over_by(epoch):
             break

@@ -133,7 +133,7 @@ class Schedule:
             "range_test",
         ),
     )
-    period: float = traced(10.0, "epochs of one cycle, or between two steps", low=0.0, above=True)
+    period: float = traced(10.0, "epochs of one cycle, or between two steps", low=0.01)
     warmup: float = traced(0.0, "epochs of linear warm-up", low=0.0)
     floor: float = traced(0.0, "lowest rate as a share of hyper.lr", low=0.0, high=1.0)
     factor: float = traced(

@@ -21,6 +21,7 @@ from fishjax.files import write_atomically, write_parquet
 from fishjax.lines import barriers, check_lines
 from fishjax.metrics import BARRIER, Measured
 from fishjax.present.figures import write_figures
+from fishjax.present.table import harmless
 from fishjax.present.tables import write_tables
 from fishjax.present.terminal import render
 from fishjax.provenance import revision
@@ -46,7 +47,8 @@ class Session:
     def __init__(self, study: Study, request: Request) -> None:
         self.place = Workplace(study, request)
         self.study, self.scale = study.on(request.data), self.place.scale
-        self.seeds = request.seeds or self.scale.seeds
+        asked = request.seeds or self.scale.seeds
+        self.seeds = tuple(sorted({*asked, *self.place.pinned_seeds}))
         self._tuned = not self.scale.tuning.arms
         self._pinned: Declaration | None = None
         if self.seeds[-1] >= TUNING_SEEDS_FROM:
@@ -125,9 +127,9 @@ class Session:
         summary = summarise(self.results, self._declared(), self._about(), self._pinned)
         write_parquet(folder / "results.parquet", pa.Table.from_pandas(long_table(self.results)))
         write_tables(summary, folder / "tables")
-        write_atomically(
-            folder / "tables" / AUC_TABLE, self._auc_intervals.to_csv(index=False).encode()
-        )
+        found = self._auc_intervals
+        harmlessly = found.assign(species=found.species.map(harmless)).to_csv(index=False)
+        write_atomically(folder / "tables" / AUC_TABLE, harmlessly.encode())
         write_figures(summary, self.results, folder / "figures")
         return summary
 

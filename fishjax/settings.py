@@ -31,13 +31,18 @@ def override(config: Config, changes: Mapping[str, Any]) -> Config:
 
 
 def parse_settings(settings: Iterable[str]) -> dict[str, str]:
-    """`["hyper.lr=0.1", ...]` as a mapping; raises UsageError where there is no `=`."""
-    pairs = {}
+    """`["hyper.lr=0.1", ...]` as a mapping.
+
+    Raises UsageError where there is no `=`, for an unknown key and for one that is set twice.
+    """
+    pairs: dict[str, str] = {}
     for text in settings:
         key, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set takes key=value, not {text!r}")
-        pairs[key.strip()] = value.strip()
+        if (key := key.strip()) in pairs:
+            raise UsageError(f"--set {key} is given twice, as {pairs[key]} and {value.strip()}")
+        pairs[key] = value.strip()
     known = fields()
     for key in pairs:
         if key not in known:

@@ -10,7 +10,7 @@ import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -109,7 +109,7 @@ class SweepFolder:
             raise UsageError(f"{self.path} holds no study (no {PLAN})") from None
         except (OSError, ValueError) as error:
             raise UsageError(f"{self.path / PLAN} cannot be read: {error}") from None
-        if not isinstance(plan, dict):
+        if not _is_plan(plan):
             raise UsageError(f"{self.path / PLAN} is damaged: it holds no plan")
         return plan
 
@@ -120,9 +120,7 @@ class SweepFolder:
         DECLARED is not compared; anything else that differs is a UsageError that names it, and so
         is a folder that cannot be written or that holds something else.
         """
-        self._make()
-        if not self.planned and self._holds_something_else():
-            raise UsageError(f"{self.path} holds something else; name another --out")
+        self._enter()
         if self.planned:
             pinned = self.plan()
             self._compare(plan, {name: pinned.get(name) for name in plan}, growing)
@@ -134,8 +132,7 @@ class SweepFolder:
         """
         self.claim(plan, growing)
         target = self.path / PLAN
-        with open(self.path / f"{_LOCK}plan", "ab") as file:
-            lock(file, fcntl.LOCK_EX)
+        with self._one_by_one():
             if not self.planned:
                 with contextlib.suppress(FileExistsError):
                     create(target, as_json(plan))
@@ -148,18 +145,28 @@ class SweepFolder:
             return pinned
 
     @contextlib.contextmanager
-    def alone(self, share: str) -> Iterator[None]:
-        """Keeps other processes from the same share of the work; it ends with this one, however.
+    def alone(self, share: int, shares: int) -> Iterator[None]:
+        """Keeps this share of the work from other processes; it ends with this one, however.
 
-        Raises UsageError where another is at it.
+        Raises UsageError where another is at the share, or at one of another division of the work,
+        and what `claim` does of the folder.
         """
-        with open(self.path / f"{_LOCK}{share}", "ab") as file:
+        self._enter()
+        other = f"another process runs this in {self.path}"
+        advice = "wait for it, or name another --out"
+        with (
+            open(self.path / f"{_LOCK}{share}-of-{shares}", "ab") as own,
+            open(self.path / f"{_LOCK}shares", "a+b") as division,
+        ):
             try:
-                lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UsageError(
-                    f"another process runs this in {self.path}; wait for it, or name another --out"
-                ) from None
+                raise UsageError(f"{other}; {advice}") from None
+            with self._one_by_one():
+                divided = _divided(division, shares)
+            if divided != shares:
+                whole = "as a whole" if divided == 1 else f"in {divided} shares"
+                raise UsageError(f"{other} {whole}; {advice}")
             yield
 
     def _compare(self, plan: Mapping[str, Any], pinned: Mapping[str, Any], growing: str) -> None:
@@ -186,6 +193,19 @@ class SweepFolder:
                         total[name] = total.get(name, 0) + value
         return total
 
+    @contextlib.contextmanager
+    def _one_by_one(self) -> Iterator[None]:
+        """Lets one process at a time do what takes a moment."""
+        with open(self.path / f"{_LOCK}plan", "ab") as file:
+            lock(file, fcntl.LOCK_EX)
+            yield
+
+    def _enter(self) -> None:
+        """Makes the folder; a UsageError where that fails or it holds something else."""
+        self._make()
+        if self._holds_something_else() and not self.planned:
+            raise UsageError(f"{self.path} holds something else; name another --out")
+
     def _holds_something_else(self) -> bool:
         """Anything but what another start of this study may be writing at this moment."""
         return any(not file.name.startswith((TEMPORARY, _LOCK)) for file in self.path.iterdir())
@@ -197,6 +217,33 @@ class SweepFolder:
                 pass
         except OSError as error:
             raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
+
+
+def _divided(division: IO[bytes], shares: int) -> int:
+    """Into how many shares the processes at work divide it: as this one wants, if it is the first.
+
+    Each holds the file by a lock that it shares with the others.
+    """
+    try:
+        lock(division, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock(division, fcntl.LOCK_SH)
+        division.seek(0)
+        return int(division.read())
+    division.truncate(0)
+    division.write(b"%d" % shares)
+    division.flush()
+    lock(division, fcntl.LOCK_SH)
+    return shares
+
+
+def _is_plan(found: Any) -> bool:
+    """Whether it has what every reader of a plan reads."""
+    if not isinstance(found, dict) or not {"study", "scale"} <= found.keys():
+        return False
+    data, seeds = found.get("data"), found.get("seeds")
+    listed = isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds)
+    return listed and isinstance(data, dict)
 
 
 def _differences(name: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from fishjax.config import Config
 from fishjax.evidence.plan import Plan
 from fishjax.fields import UsageError, choose
-from fishjax.sweep import Arm, Tuned, Tuning
+from fishjax.sweep import TUNING_SEEDS_FROM, Arm, Tuned, Tuning
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Study:
                 choose(rate.arm, scale.tuning.arms, f"tuned arm of {self.name}:")
             for name in (*scale.tuning.arms, *self.plan.arms):
                 choose(name, names, f"arm of {self.name}:")
+        self._refuse_seeds()
         for line in self.lines:
             for name in line:
                 choose(name, names, f"arm of a line of {self.name}:")
@@ -100,6 +101,19 @@ class Study:
         for knob in self.search.knobs if self.search else ():
             for name in knob.arms:
                 choose(name, names, f"arm of {self.name}'s search:")
+
+    def _refuse_seeds(self) -> None:
+        """Refuses rates that are tuned on no seeds, or on seeds that are judged or searched on."""
+        searched = set(self.search.seeds) if self.search else set()
+        for name, scale in self.scales.items():
+            tuning = scale.tuning
+            what = f"scale {name} of {self.name}"
+            if tuning.arms and not (tuning.rates and tuning.seeds):
+                raise UsageError(f"{what} tunes {tuning.arms[0]} at no rate or on no seed")
+            if any(seed < TUNING_SEEDS_FROM for seed in tuning.seeds):
+                raise UsageError(f"{what}: rates are tuned on seeds from {TUNING_SEEDS_FROM} on")
+            if both := searched & set(tuning.seeds):
+                raise UsageError(f"{what} tunes and searches on seed {min(both)}")
 
     def on(self, data: str) -> "Study":
         """The study on a source; one of another kind than `data` was fitted to nothing."""

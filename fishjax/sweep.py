@@ -10,6 +10,7 @@ from fishjax.fields import UsageError
 from fishjax.settings import digest, override
 
 TUNING_SEEDS_FROM = 1000
+SEEDS_AT_MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,18 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     try:
         if ":" in text:
             first, last = (int(part) for part in text.split(":"))
-            seeds = tuple(range(first, last))
+            seeds = range(first, last)
         else:
-            seeds = tuple(int(part) for part in text.split(","))
+            seeds = [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"--seeds takes 0:8, 3 or 0,2,5, not {text!r}") from None
     if not seeds:
         raise UsageError(f"--seeds {text} is empty; the first must be below the last")
+    if len(seeds) > SEEDS_AT_MOST:
+        raise UsageError(f"--seeds {text} are more than {SEEDS_AT_MOST:,}")
     if list(seeds) != sorted(set(seeds)) or seeds[0] < 0:
         raise UsageError(f"--seeds {text} must rise from 0 or more without repeats")
-    return seeds
+    return tuple(seeds)
 
 
 def parse_shard(text: str) -> tuple[int, int]:

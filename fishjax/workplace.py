@@ -154,14 +154,22 @@ class Workplace:
         return measured(hypers.items(), default_mapping(), self._width)
 
     @property
+    def pinned_seeds(self) -> tuple[int, ...]:
+        """The seeds that earlier starts of this study pinned in the folder."""
+        with contextlib.suppress(UsageError):
+            plan = self.sweep.plan()
+            if plan["study"] == self.study.name and "search" not in plan:
+                return tuple(plan["seeds"])
+        return ()
+
+    @property
     def source(self) -> dict[str, str]:
         """The data by specification and hash."""
         return {"spec": self.dataset.spec, "hash": self.dataset.digest()}
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """Keeps other processes from this request's share; see `store.SweepFolder.alone`."""
-        share, shares = self.request.shard
-        return self.sweep.alone(f"{share}-of-{shares}")
+        return self.sweep.alone(*self.request.shard)
 
     def runner(self, stages: Iterable[Stage]) -> Runner:
         """What runs the packs of these stages, whose cells may still change in what is tuned."""

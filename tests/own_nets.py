@@ -1,5 +1,8 @@
 """Networks as a user would write them, for `model.own`."""
 
+import itertools
+import time
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -53,6 +56,33 @@ class Graph(nnx.Module):
         x = nnx.gelu(self.convs[1](max_pool(x)))
         self.sow(nnx.Intermediate, "convs/1/gelu", x)
         return self.head(self.drop(x.mean((1, 2))))
+
+
+class Slow(nnx.Module):
+    """Long in being traced, each time longer."""
+
+    times = itertools.count()
+
+    def __init__(self, classes, *, rngs):
+        self.first = nnx.Conv(3, 4, (3, 3), rngs=rngs)
+        self.second = nnx.Conv(4, 4, (3, 3), rngs=rngs)
+        self.head = nnx.Linear(4, classes, rngs=rngs)
+
+    def __call__(self, x):
+        x = nnx.relu(self.first(x))
+        time.sleep(0.05 * next(self.times))
+        return self.head(nnx.relu(self.second(x)).mean((1, 2)))
+
+
+class Half(nn.Module):
+    """A convolution in half precision, its logits in single."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Conv(4, (3, 3), dtype=jnp.bfloat16)(x)).mean((1, 2))
+        return nn.Dense(self.classes)(x.astype(jnp.float32))
 
 
 def linen_net(classes):

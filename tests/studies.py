@@ -70,6 +70,12 @@ def effect(arm="leaky", control="relu", **changes):
     } | changes
 
 
+def required(expects="moves", standing="met", *sides, **changes):
+    """What `evidence` says of one requirement."""
+    stands = {"expects": expects, "standing": standing, "moved": standing == "met"}
+    return effect(*sides, **changes) | stands
+
+
 def claim(**changes):
     return {
         **effect(),

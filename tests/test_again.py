@@ -21,7 +21,8 @@ def write(root, summary, convolution):
     folder = root / "reef" / summary["study"]
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps(summary))
-    plan = {"engine": {"kernels": {"convolution": {"": convolution}}}}
+    about = {name: summary[name] for name in ("study", "scale", "data", "seeds")}
+    plan = {**about, "engine": {"kernels": {"convolution": {"": convolution}}}}
     (folder / "sweep.json").write_text(json.dumps(plan))
     return root
 

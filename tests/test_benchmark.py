@@ -29,6 +29,7 @@ from experiments.benchmark.__main__ import benchmark, chosen_peers
 from experiments.benchmark.course import GATE_RTOL, GATE_STEPS, Course
 from experiments.benchmark.remote import PeerError, Remote
 from experiments.benchmark.workload import WORKLOADS, Job, Workload
+from fishjax.fields import UsageError
 from tests.needs import need
 
 RUNS = 2
@@ -200,7 +201,8 @@ def test_peers_are_chosen_by_name_or_by_its_beginning():
     assert chosen_peers("") == list(ways.WAYS)
     assert chosen_peers("fishjax,torch-e") == ["torch-eager", "fishjax"]
     assert len(chosen_peers("torch")) == 6
-    assert chosen_peers("nothing") == []
+    with pytest.raises(UsageError, match="unknown peer 'fishjx'; did you mean 'fishjax'"):
+        chosen_peers("torch,fishjx")
 
 
 def test_rounds_go_there_and_back():

@@ -10,6 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from fishjax.data import catalogue
 from fishjax.data.catalogue import read_tfds
 from fishjax.data.dataset import DataError
 
@@ -135,6 +136,12 @@ def test_grey_images_repeat_their_channel(tmp_path):
         images = read_tfds("mnist", 28).images
     assert images.std() > 10
     np.testing.assert_array_equal(images[..., 0], images[..., 2])
+
+
+def test_colours_of_16_bits_keep_their_high_bytes():
+    pixels = np.random.default_rng(0).integers(0, 65536, (9, 9, 3)).astype(np.uint16)
+    small = catalogue._scaled("deep", pixels, 9)
+    np.testing.assert_array_equal(small, pixels >> 8)
 
 
 def test_what_is_not_prepared_as_array_record_says_how_to(tmp_path, monkeypatch):

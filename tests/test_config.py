@@ -165,6 +165,11 @@ def test_every_field_survives_json_and_text(name):
         ({"model.norm": "batch", "optim.batch_size": 1}, "a single image"),
         ({"model.norm": "instance", "model.norm_at": "4"}, "no pixels"),
         ({"model.norm": "instance", "model.depth": 6}, "a single pixel is left"),
+        (
+            {"model.norm": "group", "model.depth": 6, "model.widths": (8,), "model.groups": 8},
+            "model.norm=group at convolution 4, where a single pixel is left",
+        ),
+        ({"schedule.kind": "sgdr", "schedule.period": 1e-12}, "at least 0.01"),
         ({"model.norm": "group", "model.norm_at": "4"}, "layer 4 is dense"),
         ({"model.norm": "group", "model.groups": 3}, "does not divide the 8"),
         ({"model.depth": 8, "model.pool_every": 1}, "leaves nothing of 24 pixels"),

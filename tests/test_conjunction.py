@@ -110,7 +110,7 @@ def test_an_open_part_names_itself_and_the_most_seeds_of_those_open():
     alone = judged(study)["seeds_needed"]
     entry = judged(study, also=(requirement("other", "moves"),))
     assert entry["seeds_needed"] > alone
-    assert "required besides: other of arm did not move" in entry["note"]
+    assert "required besides: other of arm is not shown to move" in entry["note"]
     hopeless = judged(study, also=(requirement("other", "stays"),))
     assert hopeless["seeds_needed"] is None
 

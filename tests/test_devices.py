@@ -1,5 +1,6 @@
 """Devices and the compilation cache: runs spread evenly, damaged entries replaced, no trust."""
 
+import errno
 import itertools
 import json
 import os
@@ -9,6 +10,7 @@ import sys
 import time
 
 import pytest
+from jax._src import compilation_cache
 
 from fishjax.engine import cache
 
@@ -180,14 +182,33 @@ print(json.dumps(devices.run_mesh(widths.planned([], jax.local_device_count(), N
     assert python(script, JAX_NUM_CPU_DEVICES="3")[0] == 3
 
 
+def write_entry(folder, name, age, content):
+    entry = folder / f"{name}-cache"
+    entry.write_bytes(content)
+    os.utime(entry, (time.time() - age, time.time() - age))
+
+
 def test_an_entry_is_sealed_once_it_is_whole_or_nothing_compiles_any_more(tmp_path, monkeypatch):
+    """One that a full disk cut off is not."""
     started = time.time() - 60
     monkeypatch.setattr(cache, "_in_use", {tmp_path: started})
+    packed = compilation_cache.compress_executable(b"program")
     for name, age in (("old", 120), ("whole", 30), ("new", 0)):
-        entry = tmp_path / f"{name}-cache"
-        entry.write_bytes(b"program")
-        os.utime(entry, (time.time() - age, time.time() - age))
+        write_entry(tmp_path, name, age, packed)
+    write_entry(tmp_path, "torn", 30, truncated(packed))
+    write_entry(tmp_path, "empty", 30, b"")
     cache.seal()
     assert {mark.name for mark in tmp_path.glob("*-seal")} == {"whole-seal"}
     cache.seal(settled_s=0.0)
     assert {mark.name for mark in tmp_path.glob("*-seal")} == {"whole-seal", "new-seal"}
+
+
+def test_where_there_is_no_room_for_a_seal_nothing_ends(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(cache, "_in_use", {tmp_path: time.time() - 60})
+    monkeypatch.setattr(cache, "write_atomically", full)
+    write_entry(tmp_path, "whole", 30, compilation_cache.compress_executable(b"program"))
+    cache.seal()
+    assert not list(tmp_path.glob("*-seal"))

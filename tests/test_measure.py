@@ -188,6 +188,15 @@ def test_auc_equals_scikit_learn_with_ties(pairs):
         assert got == pytest.approx(roc_auc_score(positive, score), abs=1e-6)
 
 
+@pytest.mark.parametrize(("share", "n"), [(0.25, 100_000), (0.5, 500_000), (0.01, 60_000)])
+def test_auc_is_exact_where_an_int32_cannot_count_its_pairs(share, n):
+    rng = np.random.default_rng(0)
+    positive = rng.random(n) < share
+    score = np.round(rng.normal(positive, 1.0), 3).astype(np.float32)
+    got = float(compiled_auc(score, positive))
+    assert got == pytest.approx(roc_auc_score(positive, score), abs=1e-7)
+
+
 def test_scores_equal_scikit_learn_and_an_absent_species_is_nan():
     rng = np.random.default_rng(0)
     logits = rng.integers(-4, 4, (300, 5)).astype(np.float32)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import flax.linen as nn
 import jax
@@ -20,6 +21,7 @@ from fishjax.data.source import open_source
 from fishjax.evidence.plan import Claim, Contrast, Plan, Reading, Scenario, Target
 from fishjax.fields import UsageError
 from fishjax.nn import modules
+from fishjax.nn.lowering import Kernels, lowered_by
 from fishjax.nn.model import Probe, Variables
 from fishjax.nn.modules import convolve
 from fishjax.nn.own import adapt, source_digest
@@ -372,3 +374,30 @@ def test_the_code_of_a_factory_is_that_of_the_module_that_defines_it_too(tmp_pat
     second = source_digest("outer_net:build")
     (tmp_path / "outer_net.py").write_text("from inner_net import build  # again\n")
     assert len({first, second, source_digest("outer_net:build")}) == 3
+
+
+def test_programs_that_are_traced_in_several_threads_are_all_hooked():
+    """As a resume traces them; nnx has no hooks but its classes, which the threads share."""
+    model, hyper = own("Slow")
+    variables = model.init(jax.random.key(0), hyper)
+
+    def taps(_):
+        seen = jax.eval_shape(lambda v: model.apply(v, IMAGES, hyper, train=False).taps, variables)
+        return sorted(seen)
+
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(taps, range(3)))
+    assert found == [["first", "second"]] * 3
+    assert taps(0) == ["first", "second"]
+
+
+def test_a_convolution_in_half_precision_is_left_to_lax():
+    def refuse(geometry):
+        raise AssertionError(geometry)
+
+    model, hyper = own("Half")
+    variables = model.init(jax.random.key(0), hyper)
+    with lowered_by(Kernels(refuse)):
+        out = model.apply(variables, IMAGES, hyper, train=False)
+    assert out.logits.dtype == jnp.float32
+    assert np.isfinite(out.logits).all()

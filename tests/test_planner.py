@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import math
+import os
 
 import jax
 import numpy as np
@@ -10,12 +12,12 @@ import pytest
 
 from fishjax import workplace
 from fishjax.config import Config
-from fishjax.engine import memory, widths
+from fishjax.engine import devices, groups, memory, widths
 from fishjax.engine.packs import pack
 from fishjax.engine.program import Program
 from fishjax.engine.widths import Line, bound, even, half, lines, most, planned, read, widened
 from fishjax.settings import override
-from fishjax.sweep import Arm, cells
+from fishjax.sweep import Arm, Cell, cells
 from tests.commands import derived, run_study
 from tests.runs import TINY, make_feed, make_slots, tiny
 from tests.tiny_study import DATA, STUDY
@@ -113,6 +115,40 @@ def test_free_memory_is_the_least_of_machine_and_groups(tmp_path):
     write("sys/fs/cgroup/memory/box/memory.limit_in_bytes", "9223372036854771712\n")
     assert memory.free_of_host(tmp_path) == 8_000 * 1024
     assert (memory.free_per_device() or 0) > 0
+
+
+def test_processors_are_those_that_every_group_grants(tmp_path):
+    def write(name, text):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    assert groups.processors(tmp_path) == math.inf
+    write("proc/self/cgroup", "0::/job/step\n")
+    write("sys/fs/cgroup/job/step/cpu.max", "max 100000\n")
+    assert groups.processors(tmp_path) == math.inf
+    write("sys/fs/cgroup/job/cpu.max", "250000 100000\n")
+    assert groups.processors(tmp_path) == 2.5
+    write("proc/self/cgroup", "4:cpu,cpuacct:/box\n0::/job\n")
+    write("sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "-1\n")
+    write("sys/fs/cgroup/cpu/box/cpu.cfs_period_us", "100000\n")
+    assert groups.processors(tmp_path) == 2.5
+    write("sys/fs/cgroup/cpu/box/cpu.cfs_quota_us", "50000\n")
+    assert groups.processors(tmp_path) == 0.5
+
+
+def test_no_more_processors_are_used_than_are_granted(monkeypatch):
+    for granted, used in ((math.inf, len(os.sched_getaffinity(0))), (1.5, 1), (0.5, 1)):
+        monkeypatch.setattr(groups, "processors", lambda root, granted=granted: granted)
+        assert devices.cores() == used
+
+
+@pytest.mark.parametrize("count", range(1, 7))
+def test_a_pack_that_is_not_full_is_dealt_to_all_devices(count):
+    cells = tuple(Cell("a", Config(), seed) for seed in range(count))
+    (only,) = pack(cells, 3, 6)
+    devices_of = [slot // 3 for slot in only.slots]
+    assert len(set(only.slots)) == count
+    assert abs(devices_of.count(0) - devices_of.count(1)) <= 1
 
 
 def run(folder, *options):

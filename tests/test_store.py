@@ -117,13 +117,36 @@ def test_a_start_that_is_being_written_beside_is_no_stranger(sweep):
 def test_a_share_is_worked_at_by_one_process(sweep):
     """In the same process a file opened anew is locked as another process's would be."""
     sweep.pin(PLANNED, growing="seeds")
-    with sweep.alone("0-of-2"):
-        with sweep.alone("1-of-2"):
+    with sweep.alone(0, 2):
+        with sweep.alone(1, 2):
             pass
-        with pytest.raises(UsageError, match="another process runs this"), sweep.alone("0-of-2"):
+        with pytest.raises(UsageError, match="another process runs this"), sweep.alone(0, 2):
             pass
-    with sweep.alone("0-of-2"):
+    with sweep.alone(0, 2):
         assert sweep.pin(PLANNED, growing="seeds") == PLANNED
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [((0, 1), (1, 2)), ((1, 2), (0, 1)), ((0, 2), (1, 4))]
+)
+def test_shares_of_two_divisions_are_not_worked_at_together(sweep, first, second):
+    """They hold the same cells."""
+    sweep.pin(PLANNED, growing="seeds")
+    with sweep.alone(*first):
+        with pytest.raises(UsageError, match="another process runs this"), sweep.alone(*second):
+            pass
+        with pytest.raises(UsageError, match="another process runs this"), sweep.alone(*second):
+            pass
+    with sweep.alone(*second):
+        pass
+
+
+def test_a_folder_of_something_else_is_not_locked(sweep):
+    sweep.path.mkdir()
+    (sweep.path / "thesis.tex").write_text("mine")
+    with pytest.raises(UsageError, match="holds something else"), sweep.alone(0, 1):
+        pass
+    assert [file.name for file in sweep.path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_file_system_without_locks_is_not_guarded(sweep, monkeypatch):
@@ -132,7 +155,7 @@ def test_a_file_system_without_locks_is_not_guarded(sweep, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", fail)
     sweep.pin(PLANNED, growing="seeds")
-    with sweep.alone("0-of-1"), sweep.alone("0-of-1"):
+    with sweep.alone(0, 1), sweep.alone(0, 1):
         pass
 
 

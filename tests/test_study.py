@@ -22,7 +22,8 @@ from fishjax.evidence.plan import Claim, Contrast, Plan, Reading, Scenario, Targ
 from fishjax.fields import UsageError
 from fishjax.results import collect
 from fishjax.settings import override
-from fishjax.study import Scale, Study
+from fishjax.store import SweepFolder
+from fishjax.study import Scale, Search, Study
 from fishjax.sweep import Arm, Tuning, parse_seeds, parse_shard
 from tests.commands import derived, run_study
 from tests.conftest import CACHE
@@ -231,6 +232,8 @@ def test_a_network_comes_back_and_predicts_what_was_stored(finished):
         (["--data", "reeef"], "did you mean|nearest|reef"),
         (["--data", "folder:no/such/place"], "no/such/place"),
         (["--set", "data.train_size=5000"], "data.train_size"),
+        (["--set", "hyper.lr=1", "--set", "hyper.lr=2"], "hyper.lr is given twice, as 1 and 2"),
+        (["--seeds", "0:10000000000"], "are more than 1,000,000"),
     ],
 )
 def test_bad_requests_exit_with_2_name_the_thing_and_write_nothing(
@@ -246,6 +249,42 @@ def test_a_folder_with_another_study_is_left_alone(finished, capsys):
     assert run("--out", str(finished), "--set", "model.depth=1") == 2
     assert "another study: its base.model.depth is 2, not 1" in capsys.readouterr().err
     assert derived(finished) == before
+
+
+def test_a_start_that_is_refused_beside_another_adds_no_seeds(finished, tmp_path, capsys):
+    folder = tmp_path / "out"
+    shutil.copytree(finished, folder)
+    before = (folder / "sweep.json").read_bytes(), (folder / "env.json").read_bytes()
+    with SweepFolder(folder).alone(0, 1):
+        assert run("--out", str(folder), "--seeds", "0:9") == 2
+    assert "another process runs this" in capsys.readouterr().err
+    assert before == ((folder / "sweep.json").read_bytes(), (folder / "env.json").read_bytes())
+
+
+def test_every_setting_counts_and_every_seed_is_announced(finished, tmp_path, capfd):
+    folder = tmp_path / "out"
+    shutil.copytree(finished, folder)
+    pinned = json.loads((folder / "sweep.json").read_bytes())["seeds"]
+    assert run("--out", str(folder), "--seeds", "7", "--dry-run") == 0
+    assert f"x {len({*pinned, 7})} seeds" in capfd.readouterr().err
+    both = ("--set", "model.depth=1", "--set", "optim.batch_size=8")
+    assert run("--out", str(folder), *both) == 2
+    assert "its base.model.depth is 2, not 1" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tuning", "message"),
+    [
+        (Tuning(("plain",), (0.1,), (0, 1)), "rates are tuned on seeds from 1000 on"),
+        (Tuning(("plain",), (), (1000,)), "tunes plain at no rate or on no seed"),
+        (Tuning(("plain",), (0.1,), (1100,)), "tunes and searches on seed 1100"),
+    ],
+)
+def test_rates_are_tuned_on_seeds_of_their_own(tuning, message):
+    search = Search(knobs=(), seeds=(1100, 1101))
+    scales = {"laptop": Scale(seeds=(0, 1), tuning=tuning)}
+    with pytest.raises(UsageError, match=message):
+        Study("mine", STUDY.base, STUDY.arms, Plan(None, ()), scales, search)
 
 
 def test_a_plan_changed_afterwards_is_reported_with_both_versions(finished, tmp_path, capsys):

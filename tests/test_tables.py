@@ -8,13 +8,13 @@ import re
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from studies import HOSTILE, arm, claim, effect, made_up_summary, placebo, scenario
+from studies import HOSTILE, arm, claim, effect, made_up_summary, placebo, required, scenario
 
 from fishjax.fields import UsageError
 from fishjax.present import phrases
 from fishjax.present.search import search_table
 from fishjax.present.table import Column, Number, Table, escape_latex
-from fishjax.present.tables import ablation_table, tables, write_tables
+from fishjax.present.tables import ablation_table, effect_cell, tables, write_tables
 from fishjax.present.wording import P_VALUE, Quantity, difference, plain, quantity
 
 names = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(), max_size=20))
@@ -31,20 +31,21 @@ def read_csv(table: Table) -> list[list[str]]:
 
 
 def test_ablation_in_markdown():
-    diverged = arm("leaky", {"test_accuracy": {"mean": 0.4, "ci": None}}, n_diverged=2)
-    table = ablation_table(made_up_summary(arms=[arm("relu"), diverged]))
+    few = {"test_accuracy": {"n": 5, "mean": 0.4, "ci": None}}
+    table = ablation_table(made_up_summary(arms=[arm("relu"), arm("leaky", few, n_diverged=3)]))
     assert table.write("md").splitlines()[2:] == [
         "| arm | n | diverged | test accuracy (%) |",
         "| :-- | --: | --: | --: |",
         "| relu | 8 | 0 | 71.2 [69.1, 73.3] |",
-        "| leaky | 8 | 2 | 40.0 |",
+        "| leaky | 8 | 3 | 40.0 (5 of 8) |",
     ]
 
 
 def test_ablation_in_csv_keeps_whole_numbers():
+    ends = ["test_accuracy_low", "test_accuracy_high", "test_accuracy_n"]
     assert read_csv(ablation_table(made_up_summary()))[:2] == [
-        ["arm", "n", "n_diverged", "test_accuracy", "test_accuracy_low", "test_accuracy_high"],
-        ["relu", "8", "0", "0.71234", "0.691", "0.733"],
+        ["arm", "n", "n_diverged", "test_accuracy", *ends],
+        ["relu", "8", "0", "0.71234", "0.691", "0.733", "8"],
     ]
 
 
@@ -58,7 +59,9 @@ def test_ablation_in_latex():
 
 
 def test_metrics_are_the_headline_or_those_named():
-    found = {name: {"mean": 0.5, "ci": None} for name in ("flow", "train_loss", "test_accuracy")}
+    found = {
+        name: {"n": 8, "mean": 0.5, "ci": None} for name in ("flow", "train_loss", "test_accuracy")
+    }
     summary = made_up_summary(arms=[arm("relu", found)])
     assert [c.key for c in ablation_table(summary).columns[3:]] == ["test_accuracy", "train_loss"]
     assert [c.key for c in ablation_table(summary, ["flow"]).columns[3:]] == ["flow"]
@@ -71,11 +74,11 @@ def test_a_metric_not_measured_is_a_dash_and_an_empty_field():
     arms = [arm("relu", {"test_accuracy": none}), arm("leaky", {})]
     table = ablation_table(made_up_summary(arms=arms))
     assert [row[3] for row in table.texts] == ["–", "–"]
-    assert [row[3:] for row in read_csv(table)[1:]] == [["", "", ""]] * 2
+    assert [row[3:] for row in read_csv(table)[1:]] == [["", "", "", "0"], ["", "", "", ""]]
 
 
 def test_claims_say_effect_p_and_mechanism():
-    moved = effect(reading="dormant_share", effect=-0.4, ci=[-0.5, -0.3]) | {"moved": True}
+    moved = required(reading="dormant_share", effect=-0.4, ci=[-0.5, -0.3])
     open_ended = claim(id="2.4", part="a", ci=[None, 0.2], p_holm=None, seeds_needed=24)
     summary = made_up_summary(claims=[claim(mechanism=moved), open_ended])
     (table,) = [t for t in tables(summary) if t.name == "claims"]
@@ -95,8 +98,8 @@ def test_claims_say_effect_p_and_mechanism():
 
 
 def test_what_must_hold_besides_stands_with_the_mechanism():
-    stayed = effect(effect=0.001, ci=[-0.01, 0.012]) | {"moved": True, "expects": "stays"}
-    short = effect("big", 0.98, effect=0.0) | {"moved": False, "expects": "exceeds"}
+    stayed = required("stays", effect=0.001, ci=[-0.01, 0.012])
+    short = required("exceeds", "refuted", "big", 0.98, effect=0.0)
     summary = made_up_summary(claims=[claim(also=[stayed], premise=[short])])
     (table,) = [t for t in tables(summary) if t.name == "claims"]
     assert table.texts[0][-1] == (
@@ -414,17 +417,36 @@ def test_the_settings_of_a_search_are_written_as_they_are_set():
 
 
 @pytest.mark.parametrize(
-    ("value", "interval", "shown"),
+    ("value", "interval", "signs", "shown", "written"),
     [
-        (None, [9.5, None], "∞ [+9.5, ∞]"),
-        (None, [None, 9.5], "−∞ [−∞, +9.5]"),
-        (None, [None, None], "–"),
-        (2.0, [1.0, None], "+2.0 [+1.0, ∞]"),
+        (None, [9.5, None], [1, 0, 1], "∞ [+9.50, ∞]", ["inf", "9.5", "inf"]),
+        (None, [None, 9.5], [-1, -1, 0], "−∞ [−∞, +9.50]", ["-inf", "-inf", "9.5"]),
+        (None, [None, None], [1, 1, 1], "∞ [∞, ∞]", ["inf", "inf", "inf"]),
+        (None, [None, None], [-1, -1, 1], "−∞ [−∞, ∞]", ["-inf", "-inf", "inf"]),
+        (None, [None, None], None, "–", ["", "-inf", "inf"]),
+        (2.0, [1.0, None], [0, 0, 1], "+2.00 [+1.00, ∞]", ["2.0", "1.0", "inf"]),
     ],
 )
-def test_an_estimate_without_end_is_at_the_open_end_of_its_interval(value, interval, shown):
-    assert Quantity("x", decimals=1, signed=True).estimate(value, interval) == shown
-    columns = (Column("x", "x", estimate=True),)
-    table = Table("t", "c", columns, ((Number(value, Quantity("x"), interval),),))
-    expected = {"∞": "inf", "−": "-inf", "–": ""}[shown[0]] if value is None else "2.0"
-    assert read_csv(table)[1][0] == expected
+def test_an_effect_without_end_is_told_from_one_not_measured(
+    value, interval, signs, shown, written
+):
+    found = effect(reading="loss in guesses", effect=value, ci=interval)
+    found |= {} if signs is None else {"infinite": signs}
+    table = Table("t", "c", (Column("x", "x", estimate=True),), ((effect_cell(found),),))
+    assert table.texts == [[shown]]
+    assert read_csv(table)[1] == written
+
+
+@pytest.mark.parametrize(
+    ("standing", "words"),
+    [
+        ("met", "moved, +12.3 [+9.8, +14.9] points"),
+        ("refuted", "did not move as expected, +12.3 [+9.8, +14.9] points"),
+        ("open", "is not shown to move, +12.3 [+9.8, +14.9] points"),
+    ],
+)
+def test_what_is_open_is_not_called_refuted(standing, words):
+    found = required("moves", standing)
+    assert phrases.required(found) == f"test accuracy: leaky − relu {words}"
+    lost = {**found, "effect": None, "ci": [None, None]}
+    assert phrases.required(lost).endswith("was not measured at every seed")

@@ -12,6 +12,7 @@ from studies import (
     made_up_results,
     made_up_summary,
     placebo,
+    required,
     scenario,
 )
 
@@ -106,7 +107,7 @@ def test_arms_stand_side_by_side_where_they_fit(width, across):
 def test_any_number_of_arms_and_metrics_fits(width, arms, tmp_path):
     names = [f"quite a long name of arm {i}" for i in range(arms)]
     metrics = {
-        name: {"mean": 0.5, "ci": [0.25, 0.75]}
+        name: {"n": 8, "mean": 0.5, "ci": [0.25, 0.75]}
         for name in ("test_accuracy", "val_accuracy", "train_accuracy", "train_loss", "dead_share")
     }
     summary = made_up_summary(arms=[arm(name, metrics) for name in names])
@@ -118,7 +119,7 @@ def test_any_number_of_arms_and_metrics_fits(width, arms, tmp_path):
 
 
 def test_a_name_that_fills_the_line_leaves_a_block_for_each_metric(tmp_path):
-    metrics = {name: {"mean": 0.5, "ci": None} for name in ("test_accuracy", "train_loss")}
+    metrics = {name: {"n": 8, "mean": 0.5, "ci": None} for name in ("test_accuracy", "train_loss")}
     summary = made_up_summary(arms=[arm("x" * 90, metrics)])
     ablation = render(summary, made_up_results(), tmp_path, 80).partition("Ablation")[2]
     blocks = ablation.partition("Layers")[0].split("\n\n")[:-1]
@@ -142,11 +143,13 @@ def test_an_inconclusive_claim_says_how_many_seeds_it_needs(tmp_path):
 
 
 def test_a_claim_without_numbers_and_a_mechanism_that_did_not_move(tmp_path):
-    still = effect(reading="flow_slope", effect=0.01, ci=[None, None]) | {"moved": False}
-    found = claim(effect=None, ci=None, p_holm=None, verdict="by construction", mechanism=still)
+    still = required(standing="open", reading="flow_slope", effect=0.01, ci=[None, None])
+    found = claim(
+        effect=None, ci=[None, None], p_holm=None, verdict="by construction", mechanism=still
+    )
     lines = report(made_up_summary(claims=[found]), made_up_results(), tmp_path, 100)
     assert "  3.3     BY CONSTRUCTION –  Holm p –  n 8" in lines
-    assert any("did not move, +0.01 [−∞, ∞] decades per layer." in line for line in lines)
+    assert any("is not shown to move, +0.01 [−∞, ∞] decades per layer." in line for line in lines)
 
 
 def test_a_broken_placebo_and_a_failed_scenario_are_said(tmp_path):
@@ -239,7 +242,7 @@ def test_a_missed_target_names_its_knob_and_a_changed_plan_both_versions(tmp_pat
 
 def test_an_existential_claim_lists_its_contrasts(tmp_path):
     members = [effect("bn 1", p=0.5), effect("bn 2", p=2**-7)]
-    stayed = effect(effect=0.001, ci=[-0.01, 0.012]) | {"moved": True, "expects": "stays"}
+    stayed = required("stays", effect=0.001, ci=[-0.01, 0.012])
     summary = made_up_summary(claims=[claim(members=members, also=[stayed])])
     claims = section(report(summary, made_up_results(), tmp_path, 95), "Claims")
     assert [" ".join(line.split()) for line in claims[-4:]] == [

@@ -201,7 +201,14 @@ def test_infinite_differences_are_ordered_and_never_reach_json():
     ruled, entry = verdict(study, claim())
     assert (ruled, entry["test"]) == ("supported", "sign")
     assert (entry["effect"], entry["ci"]) == (None, [1.0, None])
+    assert entry["infinite"] == [1, 0, 1]
     assert "infinite" in entry["note"]
+
+
+def test_where_every_difference_is_infinite_the_entry_says_which_way():
+    ruled, entry = verdict(results(outcome=[-math.inf] * 8), claim())
+    assert (ruled, entry["effect"], entry["ci"]) == ("refuted", None, [None, None])
+    assert entry["infinite"] == [-1, -1, -1]
 
 
 @pytest.mark.parametrize("what", ["outcome", "mechanism"])
@@ -213,6 +220,7 @@ def test_what_was_not_measured_decides_nothing_and_is_named(what):
     assert f"{what} not measured at seeds 3" in entry["note"]
     part = entry if what == "outcome" else entry["mechanism"]
     assert (part["effect"], part["ci"], part["p"]) == (None, [None, None], 1)
+    assert "infinite" not in part
     assert "1000" not in entry["note"]
 
 

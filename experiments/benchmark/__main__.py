@@ -28,6 +28,8 @@ from experiments.benchmark import course, findings, heat, peaks, scaling, study,
 from experiments.benchmark.course import Course
 from experiments.benchmark.ways import WAYS
 from experiments.benchmark.workload import WORKLOADS
+from fishjax.exits import DONE, FAILED, guarded
+from fishjax.fields import UsageError, choose
 
 LEAST_S, SMOKE_LEAST_S = 1.5, 0.02
 
@@ -45,24 +47,30 @@ def main(
     json_: Annotated[bool, FlagCreatePairsOff, arg(name="json", help="print one object")] = False,
 ) -> None:
     """Gates, times and compares."""
-    names = workloads.split(",")
-    if unknown := [name for name in names if name not in WORKLOADS]:
-        sys.exit(f"no workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
-    if runs < 2:
-        sys.exit(f"--runs {runs}: the gate needs two runs with different rates")
-    chosen = chosen_peers(peers)
-    if not chosen:
-        sys.exit(f"--peers {peers} begins no name of {', '.join(WAYS)}")
-    found = benchmark(names, chosen, runs, rounds, torch_python, scale)
-    if study_:
-        found["study"] = study.measure(torch_python, _say)
-    print(json.dumps(found) if json_ else tables.report(found))
-    sys.exit(1 if any(each["failed_gate"] for each in found["left_out"]) else 0)
+
+    def command() -> int:
+        names = [choose(name, WORKLOADS, "workload") for name in workloads.split(",")]
+        chosen = chosen_peers(peers)
+        if runs < 2:
+            raise UsageError(f"--runs {runs}: the gate needs two runs with different rates")
+        found = benchmark(names, chosen, runs, rounds, torch_python, scale)
+        if study_:
+            found["study"] = study.measure(torch_python, _say)
+        print(json.dumps(found) if json_ else tables.report(found))
+        return FAILED if any(each["failed_gate"] for each in found["left_out"]) else DONE
+
+    sys.exit(guarded(command))
 
 
 def chosen_peers(words: str) -> list[str]:
-    """The peers of these names, between commas; what is no name stands for all that begin so."""
+    """The peers of these names, between commas; what is no name stands for all that begin so.
+
+    Raises UsageError for what begins no name.
+    """
     wanted = words.split(",")
+    for each in wanted:
+        if not any(name.startswith(each) for name in WAYS):
+            choose(each, WAYS, "peer")
     return [
         name
         for name in WAYS

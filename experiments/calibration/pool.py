@@ -71,13 +71,8 @@ class Pool:
         return float(np.std(self.differences))
 
 
-def trained(scale: str, out: pathlib.Path) -> tuple[Pool, dict[str, float]]:
-    """The pool in a study's folder, where what is missing of it is run first, and what it took.
-
-    Raises UsageError for a folder that holds something else.
-    """
-    session = Session(STUDY, Request(scale=scale, data="reef", out=out))
-    session.pin()
+def _run(session: Session) -> None:
+    """Runs what is missing of the arms."""
     place, stage = session.place, session.arm_stage()
     runner, start = place.runner([stage]), time.monotonic()
     try:
@@ -85,6 +80,18 @@ def trained(scale: str, out: pathlib.Path) -> tuple[Pool, dict[str, float]]:
             place.run(stage, runner, tick)
     finally:
         place.spent(runner.usage, time.monotonic() - start)
+
+
+def trained(scale: str, out: pathlib.Path) -> tuple[Pool, dict[str, float]]:
+    """The pool in a study's folder, where what is missing of it is run first, and what it took.
+
+    Raises UsageError for a folder that holds something else.
+    """
+    session = Session(STUDY, Request(scale=scale, data="reef", out=out))
+    with session.place.alone():
+        session.pin()
+        _run(session)
+    place = session.place
     runs = [read(session.results, Reading("test_accuracy"), arm.name) for arm in STUDY.arms]
     pool = Pool(np.stack(runs, axis=1), session.results.attrs["classes"])
     return pool, place.sweep.timing()

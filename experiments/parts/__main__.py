@@ -26,6 +26,8 @@ from experiments.parts.own import OWN
 from experiments.parts.part import Part
 from experiments.parts.watched import WATCHED
 from fishjax.engine import devices
+from fishjax.exits import DONE, FAILED, guarded
+from fishjax.fields import UsageError, nearest
 from fishjax.present.parts import parts_table
 
 PARTS: tuple[Part, ...] = (
@@ -40,11 +42,18 @@ def main(
     json_: Annotated[bool, FlagCreatePairsOff, arg(name="json", help="print one object")] = False,
 ) -> None:
     """Checks and times the parts."""
-    devices.prepare()
-    parts = [part for part in PARTS if only in f"{part.family} {part.name}"]
-    found = examine(parts, rounds)
-    print(json.dumps(found) if json_ else parts_table(found).write("md"))
-    sys.exit(0 if all(row["difference"] <= row["limit"] for row in found["parts"]) else 1)
+
+    def command() -> int:
+        parts = [part for part in PARTS if only in f"{part.family} {part.name}"]
+        if not parts:
+            names = [part.name for part in PARTS]
+            raise UsageError(f"no part has {only!r} in its name or family{nearest(only, names)}")
+        devices.prepare()
+        found = examine(parts, rounds)
+        print(json.dumps(found) if json_ else parts_table(found).write("md"))
+        return DONE if all(row["difference"] <= row["limit"] for row in found["parts"]) else FAILED
+
+    sys.exit(guarded(command))
 
 
 def examine(parts: list[Part], rounds: int) -> dict[str, Any]:

@@ -90,4 +90,8 @@ def _sources(name: str, builder: Any) -> dict[str, Sequence[Any]]:
 def _scaled(name: str, pixels: np.ndarray, image_size: int) -> np.ndarray:
     if pixels.dtype not in (np.uint8, np.uint16):
         raise DataError(f"tfds:{name} has {pixels.dtype} images; uint8 or uint16 is needed")
-    return fit(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), image_size)
+    if pixels.shape[2] == 1:
+        return fit(Image.fromarray(pixels[:, :, 0]), image_size)
+    if pixels.dtype == np.uint16:  # Pillow has no colour image of 16 bits
+        pixels = (pixels >> 8).astype(np.uint8)
+    return fit(Image.fromarray(pixels), image_size)

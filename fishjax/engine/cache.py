@@ -14,6 +14,7 @@ import time
 import warnings
 
 import jax
+from jax._src import compilation_cache
 
 from fishjax.engine.folders import private
 from fishjax.files import write_atomically
@@ -51,14 +52,17 @@ def enable(folder: pathlib.Path) -> None:
 def seal(settled_s: float = _SETTLED_S) -> None:
     """Seals what was written to the cache since this process started, and not just now.
 
+    What a full disk cut off is not sealed, and where it leaves no room for a seal there is none.
+
     settled_s: the least age of what is sealed; 0 where nothing compiles any more.
     """
     newest = time.time() - settled_s
     for folder, start in _in_use.items():
         for entry in folder.glob(f"*{_ENTRY}"):
             mark = _mark(entry)
-            with contextlib.suppress(FileNotFoundError):
-                if not mark.exists() and start <= entry.stat().st_mtime <= newest:
+            with contextlib.suppress(OSError):
+                due = not mark.exists() and start <= entry.stat().st_mtime <= newest
+                if due and _unpacks(entry):
                     write_atomically(mark, _sum(entry).encode())
 
 
@@ -83,6 +87,17 @@ def _sound(entry: pathlib.Path, mark: pathlib.Path) -> bool:
     if mark.exists():
         return mark.read_text() == _sum(entry)
     return time.time() - entry.stat().st_mtime <= _GRACE_S
+
+
+def _unpacks(entry: pathlib.Path) -> bool:
+    """Whether an entry is whole, by the check of the format that JAX packs it in."""
+    try:
+        compilation_cache.decompress_executable(entry.read_bytes())
+    except OSError:
+        raise
+    except Exception:  # zlib's error, or that of zstandard or compression.zstd, whichever JAX uses
+        return False
+    return True
 
 
 def _mark(entry: pathlib.Path) -> pathlib.Path:

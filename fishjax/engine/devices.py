@@ -1,5 +1,6 @@
 """The devices runs are spread over, and what to record of them."""
 
+import math
 import os
 import pathlib
 import platform
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fishjax.engine import cache
+from fishjax.engine import cache, groups
 from fishjax.engine.folders import cache_folder
 
 PACKAGES = ("fishjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -65,17 +66,21 @@ def describe() -> dict:
     }
 
 
+_PROCESSOR = ("model name", "flags", "Features", "CPU implementer", "CPU variant", "CPU part")
+"""How the lines of /proc/cpuinfo begin that tell one x86 or ARM processor from another."""
+
+
 def processor() -> str:
     """What compiled kernels and their speed depend on, as text."""
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+    return "\n".join(sorted({line for line in lines if line.startswith(_PROCESSOR)}))
 
 
 def cores() -> int:
-    """The processors this process may use, where the system says so; else all of them."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """The processors this process may use, as its affinity and its control groups have it."""
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    granted = groups.processors(pathlib.Path("/"))
+    return max(1, math.floor(min(len(affinity(0)), granted)))

@@ -1,5 +1,6 @@
 """The fastest convolution for each shape of a network, measured once on a machine and kept."""
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterable
@@ -64,14 +65,15 @@ def _remembered(shape: Geometry, tried: tuple[str, ...], mapping: RunMapping, wi
         return _fastest(shape, tried, mapping, width)
     about = (str(shape), tried, mapping, width, _device(), metadata.version("jaxlib"))
     file = folder / hashlib.sha256(repr(about).encode()).hexdigest()[:24]
-    try:
-        known = file.read_text()
-    except OSError:
-        known = ""
-    if known not in tried:
-        known = _fastest(shape, tried, mapping, width)
-        write_atomically(file, known.encode())
-    return known
+    known = b""
+    with contextlib.suppress(OSError):
+        known = file.read_bytes()
+    if found := next((name for name in tried if name.encode() == known), None):
+        return found
+    found = _fastest(shape, tried, mapping, width)
+    with contextlib.suppress(OSError):
+        write_atomically(file, found.encode())
+    return found
 
 
 def _fastest(shape: Geometry, tried: tuple[str, ...], mapping: RunMapping, width: int) -> str:

@@ -4,6 +4,8 @@ import pathlib
 
 import jax
 
+from fishjax.engine import groups
+
 _UNLIMITED = 1 << 60
 
 
@@ -40,24 +42,12 @@ def _available(meminfo: pathlib.Path) -> list[int]:
 
 def _left_by_groups(root: pathlib.Path) -> list[int]:
     """Limit less usage of this process's groups and of all above them, of version 2 and 1."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
     left = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
-        limit, usage, idle = _FILES["v1" if controllers else "v2"]
-        group = top / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if folder != top and top not in folder.parents:
-                break
-            allowed, used = _number(folder / limit), _number(folder / usage)
-            if allowed is not None and used is not None and allowed < _UNLIMITED:
-                left.append(allowed - used + _entry(folder / "memory.stat", idle))
+    for version, folder in groups.above(root, "memory"):
+        limit, usage, idle = _FILES[version]
+        allowed, used = groups.number(folder / limit), groups.number(folder / usage)
+        if allowed is not None and used is not None and allowed < _UNLIMITED:
+            left.append(allowed - used + _entry(folder / "memory.stat", idle))
     return left
 
 
@@ -65,14 +55,6 @@ _FILES = {
     "v1": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     "v2": ("memory.max", "memory.current", "inactive_file"),
 }
-
-
-def _number(file: pathlib.Path) -> int | None:
-    """What the file holds; None for `max` or where it is missing."""
-    try:
-        return int(file.read_text())
-    except (OSError, ValueError):
-        return None
 
 
 def _entry(file: pathlib.Path, name: str) -> int:

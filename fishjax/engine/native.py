@@ -83,7 +83,7 @@ def load() -> Native:
         try:
             path, built_s = _built(library)
             _register(library, path)
-        except UnavailableError as reason:
+        except (UnavailableError, OSError) as reason:
             if str(reason) not in said:
                 said.append(str(reason))
             continue

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fishjax.data.pool import Ask, Pool
+from fishjax.engine.devices import run_mesh
 from fishjax.engine.program import Shared, Slots
 from fishjax.sections import Data
 from fishjax.setup import Hyper, Setup, lower
@@ -17,7 +18,7 @@ from fishjax.sweep import Cell
 
 @dataclass(frozen=True)
 class Pack:
-    """Cells of one setup that run side by side; slots beyond them stay idle."""
+    """Cells of one setup that run side by side, in slots of which the others stay idle."""
 
     setup: Setup
     cells: tuple[Cell, ...]
@@ -27,6 +28,13 @@ class Pack:
     def run_steps(self) -> int:
         """Optimisation steps of all its runs together."""
         return len(self.cells) * self.setup.optim.epochs * self.setup.steps_per_epoch
+
+    @property
+    def slots(self) -> list[int]:
+        """The slot of each cell: dealt in turn to the devices, whose slots lie in a row."""
+        devices = run_mesh(self.width).devices.size
+        each = self.width // devices
+        return [k % devices * each + k // devices for k in range(len(self.cells))]
 
     def narrowed(self, width: int) -> "list[Pack]":
         """The same cells in their order, `width` to a pack."""
@@ -74,15 +82,15 @@ def slots(pool: Pool, pack: Pack) -> Slots:
 
     Raises KeyError for a cell the pool was not made for.
     """
-    filled = [*pack.cells, *(pack.cells[:1] * (pack.width - len(pack.cells)))]
-    rows = [pool.rows[ask_of(cell)] for cell in filled]
-    moments = [
-        _moments(cell.config.data, pool.images[own.train])
-        for cell, own in zip(filled, rows, strict=True)
-    ]
+    taken = dict(zip(pack.slots, pack.cells, strict=True))
+    filled = [taken.get(slot, pack.cells[0]) for slot in range(pack.width)]
+    asks = [ask_of(cell) for cell in filled]
+    rows = [pool.rows[ask] for ask in asks]
+    of = {ask: _moments(ask[0], pool.images[pool.rows[ask].train]) for ask in dict.fromkeys(asks)}
+    moments = [of[ask] for ask in asks]
     hypers = [lower(cell.config, pack.setup.classes)[1] for cell in filled]
     return Slots(
-        active=jnp.arange(pack.width) < len(pack.cells),
+        active=jnp.asarray([slot in taken for slot in range(pack.width)]),
         hyper=_stack(hypers),
         key=jax.vmap(jax.random.key)(jnp.asarray([cell.seed for cell in filled], jnp.uint32)),
         train=jnp.asarray(np.stack([own.train for own in rows])),

@@ -74,7 +74,6 @@ class Runner:
                     waiting = self._programs.waited_s - waited
                     self.usage.compile_s += waiting
                     self.usage.run_s += time.monotonic() - start - waiting
-                    cache.seal()
         except BaseException:
             self._programs.stop()
             raise
@@ -146,20 +145,21 @@ class Runner:
         return state
 
     def _count(self, pack: Pack, tick: Tick) -> None:
-        """Counts and tells a chunk's run-steps."""
+        """Counts and tells a chunk's run-steps, and seals what was compiled meanwhile."""
+        cache.seal()
         steps = pack.run_steps // pack.setup.chunks
         self.usage.run_steps += steps
         tick(steps)
 
     def _note(self, pack: Pack, record: Record, evaluation: Any) -> None:
         record.evaluations.append(jax.device_get(evaluation))
-        for run, cell in enumerate(pack.cells):
+        for run, cell in zip(pack.slots, pack.cells, strict=True):
             self._sweep.cell(cell.folder).log(record.line(run))
 
     def _commit(self, pack: Pack, runs: Slots, record: Record, state: State) -> None:
         mean, deviation = np.asarray(runs.mean), np.asarray(runs.deviation)
         folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
-        for run, folder in enumerate(folders):
+        for run, folder in zip(pack.slots, folders, strict=True):
             network = jax.tree.map(lambda leaf, run=run: leaf[run], state.variables)
             tree = {
                 "params": network.params,
@@ -169,7 +169,7 @@ class Runner:
             }
             self._saver.save(folder.params, tree)
         self._saver.wait()
-        for run, (folder, cell) in enumerate(zip(folders, pack.cells, strict=True)):
+        for run, folder, cell in zip(pack.slots, folders, pack.cells, strict=True):
             shown, truth = self._pool.views[ask_of(cell)], self._dataset.labels
             tables = {
                 "metrics": record.metrics(run),

@@ -7,8 +7,8 @@ width stands. Otherwise the pieces are compiled at two small widths, XLA says wh
 line through the two readings, constant + slope x runs, gives the widest pack that fits. Mapped by
 `map` only states and tables grow with the width, the temporaries of one run at a time do not.
 
-No pack is wider than PACK_WIDTH: under `map` more runs to a pack are no faster, and only lose more
-when a start is interrupted.
+No pack is wider than PACK_WIDTH, or than one run on each device where these are more: under `map`
+more runs to a pack are no faster, and only lose more when a start is interrupted.
 """
 
 from collections.abc import Iterable, Sequence

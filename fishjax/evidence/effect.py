@@ -74,8 +74,13 @@ class Effect:
         return distance / spread if spread else math.inf if distance else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """The effect for summary.json; None where a number is not finite."""
-        contrast = self.contrast
+        """The effect for summary.json; None where a number is not finite.
+
+        `infinite`, where one is, holds the signs of effect and interval: 1, -1, or 0 of what is
+        finite. An effect that was not measured has no sign.
+        """
+        contrast, found = self.contrast, (self.estimate, self.low, self.high)
+        signs = [int(np.sign(value)) if math.isinf(value) else 0 for value in found]
         return {
             "metric": contrast.reading.metric,
             "reading": contrast.reading.label,
@@ -85,6 +90,7 @@ class Effect:
             "delta": contrast.delta,
             "effect": number(self.estimate),
             "ci": [number(self.low), number(self.high)],
+            **({"infinite": signs} if any(signs) and not math.isnan(self.estimate) else {}),
             "p": self.p,
             "test": self.test,
             "diverged_pairs": int(self.pairs.diverged.sum()),

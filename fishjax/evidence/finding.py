@@ -7,10 +7,18 @@ from fishjax.evidence.contrast import Requirement
 from fishjax.evidence.effect import Effect, plain
 
 MISSED = {
-    "moves": "did not move",
-    "stays": "did not stay within delta",
-    "exceeds": "did not exceed delta",
+    "refuted": {
+        "moves": "did not move as expected",
+        "stays": "did not stay within delta",
+        "exceeds": "did not exceed delta",
+    },
+    "open": {
+        "moves": "is not shown to move",
+        "stays": "is not shown to stay within delta",
+        "exceeds": "is not shown to exceed delta",
+    },
 }
+"""What became of a requirement that is not met, by how it stands."""
 NEGLIGIBLE = "negligible: the interval lies inside +-delta"
 OPPOSITE = "the effect is opposite to the claim"
 
@@ -65,10 +73,19 @@ class Finding:
         return effect.seeds_to_exclude(delta if upwards else -delta)
 
     @property
+    def missed(self) -> str:
+        """`is not shown to move`; empty where what was expected showed."""
+        if self.met:
+            return ""
+        if self.effect.pairs.missing:
+            return "was not measured at every seed"
+        return MISSED[self.standing][self.requirement.expects]
+
+    @property
     def words(self) -> str:
-        """`dead_share of relu did not move`, or what came of it instead."""
-        missed = "" if self.met else f" {MISSED[self.requirement.expects]}"
-        return f"{self.effect.contrast.reading.label} of {plain(self.effect.contrast.arm)}{missed}"
+        """`dead_share of relu is not shown to move`, or what came of it instead."""
+        read = f"{self.effect.contrast.reading.label} of {plain(self.effect.contrast.arm)}"
+        return " ".join(filter(None, (read, self.missed)))
 
     def as_json(self) -> dict[str, Any]:
         """The finding for summary.json; `moved` where what was expected showed."""

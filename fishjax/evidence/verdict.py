@@ -22,7 +22,7 @@ import xarray as xr
 
 from fishjax.evidence import paired
 from fishjax.evidence.effect import Effect, caveats
-from fishjax.evidence.finding import MISSED, Finding
+from fishjax.evidence.finding import Finding
 from fishjax.evidence.placebo import placebos
 from fishjax.evidence.plan import Plan
 from fishjax.evidence.trial import Trial, try_claim
@@ -154,8 +154,10 @@ def _rule_required(finding: Finding) -> Ruling:
 def _with_mechanism(mechanism: Finding | None, outcome: Ruling) -> Ruling:
     if outcome.verdict != "supported" or mechanism is None or mechanism.met:
         return outcome
-    missed = f"the mechanism {MISSED[mechanism.requirement.expects]}"
-    return Ruling("outcome only", _sentences([outcome.note, missed]))
+    notes = [outcome.note, f"the mechanism {mechanism.missed}"]
+    if mechanism.standing == "open":
+        notes.append(_inconclusive(mechanism.effect, [mechanism.seeds_to_decide]).note)
+    return Ruling("outcome only", _sentences(notes))
 
 
 def _inconclusive(effect: Effect, ways: list[int | None]) -> Ruling:

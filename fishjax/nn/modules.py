@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -95,13 +96,15 @@ def switch(call: Callable, train: bool) -> dict[str, Any]:
 def convolve(x: jax.Array, w: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
     """`lax.conv_general_dilated` for Flax; by `conv2d` where that can do it.
 
-    That is in two dimensions with square strides, no dilation, groups or stated precision.
+    That is in two dimensions and float32, with square strides, no dilation, groups or stated
+    precision.
     """
     options = {name: value for name, value in options.items() if value is not None}
     dilations = (*options.get("lhs_dilation", (1,)), *options.get("rhs_dilation", (1,)))
     special = {"precision", "preferred_element_type", "out_sharding"} & set(options)
     square = x.ndim == 4 and len(set(strides)) == 1 and set(dilations) == {1}
-    if not square or special or options.get("feature_group_count", 1) != 1:
+    single = x.dtype == w.dtype == jnp.float32
+    if not (square and single) or special or options.get("feature_group_count", 1) != 1:
         return lax.conv_general_dilated(x, w, strides, padding, **options)
     if padding not in ("SAME", "VALID"):
         if isinstance(padding, str):
@@ -128,36 +131,44 @@ def _linen_call(
     return out
 
 
+_hooking = threading.RLock()
+
+
 @contextlib.contextmanager
 def _hooked(module: nnx.Module, hook: Hook) -> Iterator[dict[str, jax.Array]]:
-    """Hooks every call below `module` while the block runs; yields what is tapped, by place."""
-    places = {id(part): "/".join(map(str, path)) for path, part in nnx.iter_modules(module)}
-    classes = {cls for _, part in nnx.iter_modules(module) for cls in _caller(type(part))}
-    originals = {cls: vars(cls)["__call__"] for cls in classes}
-    tapped: dict[str, jax.Array] = {}
+    """Hooks every call below `module` while the block runs; yields what is tapped, by place.
 
-    def patched(original: Callable) -> Callable:
-        @functools.wraps(original)
-        def call(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
-            out = original(self, *args, **kwargs)
-            place = places.get(id(self))
-            if place is None:
+    Classes are hooked, which all threads share: programs are traced in several at once, and here
+    one after the other.
+    """
+    with _hooking:
+        places = {id(part): "/".join(map(str, path)) for path, part in nnx.iter_modules(module)}
+        classes = {cls for _, part in nnx.iter_modules(module) for cls in _caller(type(part))}
+        originals = {cls: vars(cls)["__call__"] for cls in classes}
+        tapped: dict[str, jax.Array] = {}
+
+        def patched(original: Callable) -> Callable:
+            @functools.wraps(original)
+            def call(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
+                out = original(self, *args, **kwargs)
+                place = places.get(id(self))
+                if place is None:
+                    return out
+                norm = isinstance(self, _NNX_NORMS)
+                tap, out = hook(place, norm, args[:1] and args[0], out)
+                if tap is not None:
+                    tapped[place] = tap
                 return out
-            norm = isinstance(self, _NNX_NORMS)
-            tap, out = hook(place, norm, args[:1] and args[0], out)
-            if tap is not None:
-                tapped[place] = tap
-            return out
 
-        return call
+            return call
 
-    try:
-        for cls, original in originals.items():
-            cls.__call__ = patched(original)
-        yield tapped
-    finally:
-        for cls, original in originals.items():
-            cls.__call__ = original
+        try:
+            for cls, original in originals.items():
+                cls.__call__ = patched(original)
+            yield tapped
+        finally:
+            for cls, original in originals.items():
+                cls.__call__ = original
 
 
 def _caller(cls: type) -> list[type]:

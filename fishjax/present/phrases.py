@@ -1,17 +1,30 @@
 """What an entry of `summary.json` says, in a few words; tables and terminal share them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from fishjax.present.wording import MINUS, MISSING, Quantity, difference, plain, quantity
+from fishjax.present.wording import MINUS, MISSING, Interval, Quantity, difference, plain, quantity
 
-EXPECTED = {
-    "moves": ("moved", "did not move"),
-    "stays": ("stayed within the margin", "did not stay within the margin"),
-    "exceeds": ("exceeded the margin", "did not exceed the margin"),
+STANDINGS = {
+    "moves": {
+        "met": "moved",
+        "refuted": "did not move as expected",
+        "open": "is not shown to move",
+    },
+    "stays": {
+        "met": "stayed within the margin",
+        "refuted": "did not stay within the margin",
+        "open": "is not shown to stay within the margin",
+    },
+    "exceeds": {
+        "met": "exceeded the margin",
+        "refuted": "did not exceed the margin",
+        "open": "is not shown to exceed the margin",
+    },
 }
-"""Words for a requirement that a contrast met, and for one that it did not."""
+"""What a contrast did, by what was required of it and how that stands."""
 
 
 def title(claim: Mapping[str, Any], version: str = "") -> str:
@@ -30,10 +43,20 @@ def margin_kind(effect: Mapping[str, Any]) -> Quantity:
     return replace(effect_kind(effect), signed=False)
 
 
+def measured(effect: Mapping[str, Any]) -> tuple[float | None, Interval]:
+    """An effect and its interval, infinite where JSON has None and the entry says which way."""
+    values = (effect["effect"], *effect["ci"])
+    signs = effect.get("infinite", (0, 0, 0))
+    value, low, high = (
+        math.inf * sign if sign else value for value, sign in zip(values, signs, strict=True)
+    )
+    return value, (low, high)
+
+
 def estimate(effect: Mapping[str, Any]) -> str:
     """`+12.3 [+9.8, +14.9] points`."""
     shown = effect_kind(effect)
-    return shown.with_unit(shown.estimate(effect["effect"], effect["ci"]))
+    return shown.with_unit(shown.estimate(*measured(effect)))
 
 
 def contrast(effect: Mapping[str, Any]) -> str:
@@ -55,8 +78,10 @@ def mechanism(claim: Mapping[str, Any]) -> str:
 
 def required(found: Mapping[str, Any]) -> str:
     """`dead share: leaky − relu moved, −40.0 [−50.0, −30.0] points`."""
-    expected = EXPECTED[found.get("expects", "moves")]
-    return f"{contrast(found)} {expected[not found['moved']]}, {estimate(found)}"
+    if found["effect"] is None and "infinite" not in found:
+        return f"{contrast(found)} was not measured at every seed"
+    did = STANDINGS[found["expects"]][found["standing"]]
+    return f"{contrast(found)} {did}, {estimate(found)}"
 
 
 def besides(claim: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from fishjax.present import phrases
 from fishjax.present.table import Cell, Column, Number, Table
+from fishjax.present.tables import effect_cell
 from fishjax.present.wording import MISSING
 
 Summaries = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -81,8 +82,7 @@ def _scenario_key(summary: Mapping[str, Any], scenario: Mapping[str, Any]) -> tu
 
 
 def _effect(kind: Mapping[str, Any], entry: Mapping[str, Any] | None) -> Number:
-    shown = phrases.effect_kind(kind)
-    return Number(entry["effect"], shown, entry["ci"]) if entry else Number(None, shown)
+    return effect_cell(entry) if entry else Number(None, phrases.effect_kind(kind))
 
 
 def _measured(entry: Mapping[str, Any] | None, name: str, target: Mapping[str, Any]) -> list[Cell]:

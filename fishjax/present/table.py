@@ -11,7 +11,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from fishjax.present.wording import Interval, Quantity, bounds, estimated, plain
+from fishjax.present.wording import Interval, Quantity, bounds, plain
 
 MARKDOWN = re.compile(r"([\\`*\[\]|~$])")
 LONE_UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")
@@ -43,11 +43,17 @@ NOT_IN_T1 = "ĦħĸĿŀŉŦŧ"
 
 @dataclass(frozen=True)
 class Number:
-    """A cell that is a measured number, with its interval where it has one."""
+    """A cell that is a measured number, with its interval where it has one.
+
+    n: how many runs it is the mean of, `of` so many that were run; people are told where it is
+    fewer.
+    """
 
     value: float | None
     kind: Quantity
     interval: Interval = None
+    n: int | None = None
+    of: int | None = None
 
 
 Cell = str | int | Number
@@ -59,6 +65,7 @@ class Column:
 
     prose: running text, set in a paragraph of this share of the line; 0 for short cells.
     estimate: CSV gives the ends of the interval columns of their own, `key_low` and `key_high`.
+    counted: CSV gives the number's runs a column, `key_n`.
     units: the unit stands in each cell, for columns whose rows differ in kind.
     """
 
@@ -66,6 +73,7 @@ class Column:
     title: str
     prose: float = 0.0
     estimate: bool = False
+    counted: bool = False
     units: bool = False
 
 
@@ -184,7 +192,8 @@ def escape_latex(text: str) -> str:
 def _text(cell: Cell, column: Column) -> str:
     if isinstance(cell, Number):
         text = cell.kind.estimate(cell.value, cell.interval)
-        return cell.kind.with_unit(text) if column.units else text
+        few = f" ({cell.n} of {cell.of})" if cell.n and cell.n != cell.of else ""
+        return (cell.kind.with_unit(text) if column.units else text) + few
     return plain(str(cell))
 
 
@@ -210,18 +219,21 @@ def _latex_character(c: str) -> str:
 
 def _keys(column: Column) -> list[str]:
     ends = [f"{column.key}_low", f"{column.key}_high"] if column.estimate else []
-    return [column.key, *ends]
+    return [column.key, *ends, *[f"{column.key}_n"] * column.counted]
 
 
 def _values(cell: Cell, column: Column) -> list[str | float]:
     if not isinstance(cell, Number):
-        return [_harmless(cell) if isinstance(cell, str) else cell, *[""] * 2 * column.estimate]
-    value = estimated(cell.value, cell.interval)
-    numbers = [value, *(bounds(cell.interval) if column.estimate else ())]
+        text = harmless(cell) if isinstance(cell, str) else cell
+        return [text, *[""] * (len(_keys(column)) - 1)]
+    numbers = [
+        *(cell.value, *(bounds(cell.interval) if column.estimate else ())),
+        *[cell.n] * column.counted,
+    ]
     return ["" if x is None or math.isnan(x) else x for x in numbers]
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
     """Text that a spreadsheet shows instead of computing (OWASP, CSV injection)."""
     text = plain(text)
     return "'" + text if text.startswith(FORMULA) and not NUMERIC.fullmatch(text) else text

@@ -46,7 +46,7 @@ def ablation_table(summary: Mapping[str, Any], metrics: Iterable[str] | None = N
     else:
         shown = [choose(metric, known, "metric") for metric in metrics]
     columns = [Column("arm", "arm"), Column("n", "n"), Column("n_diverged", "diverged")]
-    columns += [Column(name, quantity(name).heading, estimate=True) for name in shown]
+    columns += [Column(name, quantity(name).heading, estimate=True, counted=True) for name in shown]
     rows = [
         (arm["name"], arm["n"], arm["n_diverged"], *(_metric(arm, name) for name in shown))
         for arm in arms
@@ -54,7 +54,9 @@ def ablation_table(summary: Mapping[str, Any], metrics: Iterable[str] | None = N
     caption = (
         f"Ablation of {summary['study']} on {summary['data']['spec']}: mean over n seeds with its "
         "95 % interval, from the sign-flip test. Each seed redraws training subset, initialisation "
-        "and order. A diverged run counts as chance; its losses are in no mean."
+        "and order. A diverged run counts as chance. Where a number has none in some of the runs, "
+        "as a diverged one's loss or the flow of a gradient that is 0, the mean is of the others, "
+        "whose count stands beside it."
     )
     caption = " ".join(filter(None, (caption, phrases.left_out(summary))))
     return Table("ablation", caption, tuple(columns), tuple(rows))
@@ -124,7 +126,7 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
             claim["text"],
             claim["verdict"],
             phrases.contrast(claim),
-            _effect(claim),
+            effect_cell(claim),
             Number(claim["p_holm"], P_VALUE),
             claim["n"],
             Number(claim["seeds_needed"], COUNT),
@@ -132,15 +134,20 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
         )
         for version, claim in claims
     )
-    m = max((claim["m"] for _, claim in claims), default=1)
     caption = (
         f"Claims of {summary['study']}. Effect: arm minus control, paired by seed, with the "
-        f"interval at 1 {MINUS} 0.05/{m}; n pairs; p of the sign-flip test (of the sign test where "
-        f"a pair diverged), Holm-corrected over {m} contrasts."
+        f"interval at 1 {MINUS} 0.05/m; n pairs; p of the sign-flip test (of the sign test where "
+        f"a pair diverged), Holm-corrected over m contrasts; {_counts(claims)}."
     )
     caveats = (phrases.plan_change(summary), phrases.earlier_looks(summary))
     caption = " ".join(filter(None, (caption, *caveats)))
     return Table("claims", caption, columns, rows)
+
+
+def _counts(claims: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    """`m = 5 as pinned, m = 4 as changed`: how many contrasts each version of the plan has."""
+    counts = dict.fromkeys((claim["m"], version) for version, claim in claims)
+    return ", ".join(f"m = {m} {version}".rstrip() for m, version in counts)
 
 
 def members_table(summary: Mapping[str, Any]) -> Table:
@@ -156,7 +163,7 @@ def members_table(summary: Mapping[str, Any]) -> Table:
         (
             phrases.title(claim, version),
             phrases.contrast(each),
-            _effect(each),
+            effect_cell(each),
             Number(each["p"], P_VALUE),
             each["test"],
         )
@@ -194,7 +201,7 @@ def placebo_table(summary: Mapping[str, Any]) -> Table:
             placebo["id"],
             placebo["text"],
             phrases.contrast(placebo),
-            _effect(placebo),
+            effect_cell(placebo),
             Number(placebo["delta"], phrases.margin_kind(placebo)),
             placebo["n"],
             phrases.finding(placebo),
@@ -223,8 +230,10 @@ def _metric(arm: Mapping[str, Any], name: str) -> Number:
     found = arm["metrics"].get(name)
     if found is None:
         return Number(None, quantity(name))
-    return Number(found["mean"], quantity(name), found["ci"])
+    return Number(found["mean"], quantity(name), found["ci"], found["n"], arm["n"])
 
 
-def _effect(effect: Mapping[str, Any]) -> Number:
-    return Number(effect["effect"], phrases.effect_kind(effect), effect["ci"])
+def effect_cell(effect: Mapping[str, Any]) -> Number:
+    """An effect with its interval, as the number it is."""
+    value, interval = phrases.measured(effect)
+    return Number(value, phrases.effect_kind(effect), interval)

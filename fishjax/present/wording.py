@@ -79,7 +79,7 @@ class Quantity:
 
     def estimate(self, value: float | None, interval: Interval = None) -> str:
         """`value [low, high]`; just `value` where there is no interval."""
-        text = self.text(estimated(value, interval))
+        text = self.text(value)
         if interval is None or text == MISSING:
             return text
         low, high = bounds(interval)
@@ -100,14 +100,6 @@ def bounds(interval: Interval) -> tuple[float | None, float | None]:
         return None, None
     low, high = interval
     return -math.inf if low is None else low, math.inf if high is None else high
-
-
-def estimated(value: float | None, interval: Interval) -> float | None:
-    """`value`; where JSON has None for it and for one end of its interval, infinite as that end."""
-    low, high = bounds(interval)
-    if value is not None or low is None or high is None or math.isinf(low) == math.isinf(high):
-        return value
-    return low if math.isinf(low) else high
 
 
 def quantity(reading: str) -> Quantity:
