@@ -90,6 +90,7 @@ def flip() -> Pair:
     ours = np.asarray(augment.flipped(jax.random.key(0), images, jnp.float32(0.5)))
     mirrored = np.stack([np.fliplr(image) for image in np.asarray(images)])
     same = (ours == np.asarray(images)).all((1, 2, 3))
+    assert 0 < same.sum() < len(same)
     return ours, np.where(same[:, None, None, None], images, mirrored)
 
 
@@ -105,6 +106,7 @@ def shift() -> Pair:
             for column in range(2 * far + 1)
         ]
         theirs[i] = min(windows, key=lambda window, i=i: np.abs(window - ours[i]).sum())
+    assert (ours != images).any((1, 2, 3)).sum() > len(images) // 2
     return ours, theirs
 
 
@@ -130,6 +132,7 @@ def colour() -> Pair:
             x = np.stack([images[i, :, :, c].ravel(), np.ones(SIZE**2)], axis=1)
             found = np.linalg.lstsq(x, ours[i, :, :, c].ravel(), rcond=None)[0]
             theirs[i, :, :, c] = (x @ found).reshape(SIZE, SIZE)
+    assert (np.abs(ours - images).max((1, 2, 3)) > 0.01).mean() > 0.9
     return ours, theirs
 
 
