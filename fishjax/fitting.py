@@ -61,7 +61,7 @@ class Fitting:
             "arms": {},
             "seeds": list(self.search.seeds),
         }
-        self.place.pin(plan, growing="seeds")
+        self.place.pin(plan, "seeds", self.stages())
 
     def stages(self) -> list[Stage]:
         """Rates of every setting, then every setting at its rates, as far as these are known."""

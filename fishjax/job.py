@@ -67,7 +67,7 @@ def run(study: Study, arguments: Sequence[str] | None, stop: Stop, start: float)
         return DONE
     with job.place.alone():
         job.pin()
-        for line in job.place.computing:
+        for line in job.place.engine.said:
             console.print(line, soft_wrap=True, highlight=False)
         found = _concluded(job, console, stop, start)
     if found is None:
@@ -107,9 +107,11 @@ def _run_stages(job: Job, runner: Runner, tick: Tick) -> bool:
 
     The stages are asked for anew, since the second depends on what came of the first.
     """
-    return all(
-        job.place.run(job.stages()[position], runner, tick) for position in range(len(job.stages()))
-    )
+    for position in range(len(job.stages())):
+        stage, *later = job.stages()[position:]
+        if not job.place.run(stage, runner, tick, later):
+            return False
+    return True
 
 
 def _request(study: Study, options: Options) -> Request:

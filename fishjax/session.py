@@ -74,7 +74,8 @@ class Session:
             DECLARED: self._declared().as_json(),
             **({"lines": [list(line) for line in self.lines]} if self.lines else {}),
         }
-        pinned = self.place.pin(plan, growing="seeds")
+        stages = [self.tuning_stage(), self.expected_stage()]
+        pinned = self.place.pin(plan, "seeds", stages)
         self.seeds = tuple(pinned["seeds"])
         self._pinned = Declaration.from_json(pinned[DECLARED]) if DECLARED in pinned else None
 

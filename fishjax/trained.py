@@ -73,10 +73,11 @@ def load(folder: str | pathlib.Path, arm: str, seed: int) -> Trained:
 
 
 def restored(cell: CellFolder) -> Trained:
-    """The final network of a committed cell; UsageError where it cannot be read."""
-    about, tree = cell.about(), restore(cell.params)
+    """The final network of a committed cell; UsageError where it does not say whose it is."""
+    about = cell.about()
     if about is None:
         raise UsageError(f"{cell.path} is damaged; run the study again")
+    tree = restore(cell.params)
     return Trained(
         config=from_dict(about["config"]),
         species=tuple(about["species"]),

@@ -2,11 +2,10 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 
@@ -15,16 +14,11 @@ from fishjax.data.corruptions import view
 from fishjax.data.pool import Pool
 from fishjax.data.sheet import write_samples
 from fishjax.data.source import open_source
-from fishjax.engine import native
-from fishjax.engine.compiler import Programs
+from fishjax.engine.choice import Engine, engine_for, first_width, pinned_in
 from fishjax.engine.devices import describe
-from fishjax.engine.kernels import AUTO, ENGINES, Names, described, kernels
-from fishjax.engine.measured import measured
-from fishjax.engine.memory import free_per_device
-from fishjax.engine.packs import Pack, ask_of, pack, shared, slots
-from fishjax.engine.program import Program, Shared, Slots, default_mapping
+from fishjax.engine.kernels import AUTO, ENGINES
+from fishjax.engine.packs import Pack, ask_of, pack
 from fishjax.engine.runner import Runner, Tick, Usage
-from fishjax.engine.widths import PACK_WIDTH, even, planned
 from fishjax.evaluate import KILLED_SHARES
 from fishjax.fields import UsageError, choose
 from fishjax.files import write_json
@@ -62,10 +56,10 @@ class Workplace:
         self.base: Config = override(override(study.base, self.scale.settings), request.settings)
         self.sweep = SweepFolder(request.out)
         self.dataset = open_source(request.data, self.base.data.image_size)
-        self._stages: dict[str, Stage] = {}
         self._pool: Pool | None = None
         choose(request.engine, (AUTO, *ENGINES), "engine")
-        self._width = self._pinned().get("width") or even(PACK_WIDTH, jax.local_device_count())
+        self._engine: Engine | None = None
+        self._width = first_width(self._pinned)
 
     def metrics(self, arms: Mapping[str, Config]) -> dict[str, dict[str, Measured]]:
         """By arm and name every metric that these arms' runs, side by side, will have measured.
@@ -82,30 +76,31 @@ class Workplace:
         """Raises UsageError for a cell whose data cannot be split or corrupted as it asks, and for
         a network of the user's own that does not run.
         """
-        self._stages[stage.name] = stage
         for each in self._packs(stage):
             build(each.setup)
         for ask in dict.fromkeys(map(ask_of, stage.cells)):
             view(self.dataset, *ask)
 
-    def pin(self, plan: dict[str, Any], growing: str) -> dict[str, Any]:
+    def pin(self, plan: dict[str, Any], growing: str, stages: Sequence[Stage]) -> dict[str, Any]:
         """Pins the plan in the folder, or checks it against the one an earlier start pinned.
 
+        stages: all that may be run; which kernels and how wide a pack are chosen for them.
         Pack width and kernels are the earlier start's, also where memory, devices or measurement
         would now say others. A folder that is refused is refused before anything is compiled.
         """
         whole = self._whole(plan)
         self.sweep.claim(whole, growing)
-        engine = self._engine()
+        engine = self._chosen(stages)
         try:
-            pinned = self.sweep.pin({**whole, "engine": engine}, growing)
+            pinned = self.sweep.pin({**whole, "engine": engine.as_json()}, growing)
         except UsageError:
-            if (theirs := self._engine()) == engine:
+            mine, engine = engine.as_json(), self._chosen(stages)
+            if engine.as_json() == mine:
                 raise
-            pinned = self.sweep.pin({**whole, "engine": theirs}, growing)
+            pinned = self.sweep.pin({**whole, "engine": engine.as_json()}, growing)
+        self._engine, self._width = engine, engine.width
         write_json(self.sweep.path / ENVIRONMENT, {**revision(), **describe(), "data": self.source})
-        every = (cell for stage in self._stages.values() for cell in stage.cells)
-        asks = dict.fromkeys(map(ask_of, every))
+        asks = dict.fromkeys(ask_of(cell) for stage in stages for cell in stage.cells)
         write_samples(self.dataset, asks, self.sweep.path / "samples")
         return pinned
 
@@ -121,37 +116,11 @@ class Workplace:
         return {**about, **self._code(), **plan}
 
     @property
-    def computing(self) -> tuple[str, ...]:
-        """What computes, in words, once it is pinned, and why it is nothing faster."""
-        automatic = self.request.engine == AUTO and jax.default_backend() == "cpu"
-        said = native.load().said if automatic else ()
-        return (*said, described(self._names))
-
-    def _engine(self) -> dict[str, Any]:
-        """How this study is computed: as an earlier start pinned it, else as this machine can best.
-
-        Raises UsageError for kernels that this machine does not have.
-        """
-        pinned, named = self._pinned(), self.request.engine
-        automatic = named == AUTO
-        names = (pinned.get("kernels") or self._measured()) if automatic else ENGINES[named]
-        self._names, self._programs = names, Programs(default_mapping(), kernels(names))
-        width = pinned.get("width")
-        if width is None:
-            width = planned(self._needs(), jax.local_device_count(), free_per_device())
-        self._width = width
-        return {
-            "backend": describe()["backend"],
-            "mapping": default_mapping(),
-            "width": width,
-            "kernels": names,
-        }
-
-    def _measured(self) -> Names:
-        """The fastest kernels for the packs that were checked."""
-        every = [each for stage in self._stages.values() for each in self._packs(stage)]
-        hypers = {each.setup: lower(each.cells[0].config, each.setup.classes)[1] for each in every}
-        return measured(hypers.items(), default_mapping(), self._width)
+    def engine(self) -> Engine:
+        """How it is computed, once that is pinned."""
+        if self._engine is None:
+            raise RuntimeError("nothing is pinned yet")
+        return self._engine
 
     @property
     def pinned_seeds(self) -> tuple[int, ...]:
@@ -173,7 +142,7 @@ class Workplace:
 
     def runner(self, stages: Iterable[Stage]) -> Runner:
         """What runs the packs of these stages, whose cells may still change in what is tuned."""
-        return Runner(self._pool_of(stages), self.sweep, self._programs, self._width)
+        return Runner(self._pool_of(stages), self.sweep, self.engine.programs, self.engine.width)
 
     def missing(self, stage: Stage) -> list[Pack]:
         """The packs of the stage, each with only the cells that are not committed."""
@@ -182,11 +151,15 @@ class Workplace:
             for each in self._packs(stage)
         ]
 
-    def run(self, stage: Stage, runner: Runner, tick: Tick) -> bool:
-        """Runs this process's share of what is missing; True once the whole stage is committed."""
+    def run(self, stage: Stage, runner: Runner, tick: Tick, later: Iterable[Stage] = ()) -> bool:
+        """Runs this process's share of what is missing; True once the whole stage is committed.
+
+        later: the stages that follow, for whose packs programs can be compiled meanwhile.
+        """
         share, shares = self.request.shard
         mine = [each for each in self.missing(stage)[share::shares] if each.cells]
-        runner.run(mine, tick, self._after(stage)[share::shares])
+        following = [each for other in later for each in self._packs(other)]
+        runner.run(mine, tick, following[share::shares])
         return not any(each.cells for each in self.missing(stage))
 
     def collect(self, stage: Stage) -> xr.Dataset:
@@ -246,18 +219,18 @@ class Workplace:
     def _packs(self, stage: Stage) -> list[Pack]:
         return pack(stage.cells, len(self.dataset.species), self._width)
 
-    def _after(self, stage: Stage) -> list[Pack]:
-        """The packs of the stages that were checked after this one."""
-        names = list(self._stages)
-        later = names[names.index(stage.name) + 1 :]
-        return [each for name in later for each in self._packs(self._stages[name])]
+    def _chosen(self, stages: Sequence[Stage]) -> Engine:
+        """How these stages are computed: as an earlier start pinned it, else as is best here."""
+        packs = [each for stage in stages for each in self._packs(stage)]
+        named, pool = self.request.engine, lambda: self._pool_of(stages)
+        return engine_for(named, self._pinned, packs, pool)
 
-    def _needs(self) -> Iterator[tuple[Program, Shared, Slots]]:
-        """Each setup's program, the pool, and a pack of one run."""
-        pool = self._pool_of(self._stages.values())
-        every = [each for stage in self._stages.values() for each in self._packs(stage)]
-        for setup, only in {each.setup: each.narrowed(1)[0] for each in every}.items():
-            yield self._programs.of(setup, self._width), shared(pool), slots(pool, only)
+    @property
+    def _pinned(self) -> Mapping[str, Any]:
+        """The engine that an earlier start pinned; empty where there was none."""
+        with contextlib.suppress(UsageError):
+            return pinned_in(self.sweep.plan())
+        return {}
 
     def _pool_of(self, stages: Iterable[Stage]) -> Pool:
         """The pool of these stages' cells, made once."""
@@ -265,11 +238,3 @@ class Workplace:
         if self._pool is None or list(self._pool.views) != list(asks):
             self._pool = Pool(self.dataset, asks)
         return self._pool
-
-    def _pinned(self) -> dict[str, Any]:
-        """The engine that an earlier start pinned; empty where there was none."""
-        with contextlib.suppress(UsageError):
-            engine = self.sweep.plan().get("engine")
-            if isinstance(engine, dict) and isinstance(engine.get("width"), int):
-                return engine
-        return {}

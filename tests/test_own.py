@@ -353,7 +353,7 @@ def test_code_that_was_edited_between_two_starts_is_refused(by, tmp_path, monkey
     request = Request("laptop", DATA, folder, settings=settings)
 
     def start():
-        Workplace(study, request).pin({"arms": {}, "seeds": [0]}, growing="seeds")
+        Workplace(study, request).pin({"arms": {}, "seeds": [0]}, "seeds", ())
 
     start()
     start()

@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fishjax import workplace
 from fishjax.config import Config
-from fishjax.engine import devices, groups, memory, widths
+from fishjax.engine import choice, devices, groups, memory, widths
 from fishjax.engine.packs import pack
 from fishjax.engine.program import Program
 from fishjax.engine.widths import Line, bound, even, half, lines, most, planned, read, widened
@@ -225,9 +224,9 @@ def test_memory_that_runs_out_twice_and_other_errors_are_not_swallowed(tmp_path,
 @pytest.mark.slow
 def test_a_resume_obeys_the_pinned_width_whatever_it_would_choose(finished, tmp_path, monkeypatch):
     folder = tmp_path / "out"
-    monkeypatch.setattr(workplace, "planned", lambda *_: 6)
+    monkeypatch.setattr(choice, "planned", lambda *_: 6)
     assert run(folder, "--shard", "0/2") in (0, 75)
-    monkeypatch.setattr(workplace, "planned", lambda *_: pytest.fail("it was pinned"))
+    monkeypatch.setattr(choice, "planned", lambda *_: pytest.fail("it was pinned"))
     for shard in ("1/2", "0/2", "1/2"):
         run(folder, "--shard", shard)
     assert json.loads((folder / "sweep.json").read_bytes())["engine"]["width"] == 6
@@ -243,7 +242,7 @@ def test_of_two_first_starts_the_later_obeys_the_earlier(finished, tmp_path, mon
             (folder / "sweep.json").write_bytes((finished / "sweep.json").read_bytes())
         return 2
 
-    monkeypatch.setattr(workplace, "planned", beaten)
+    monkeypatch.setattr(choice, "planned", beaten)
     assert run(folder) == 0
     assert {done["pack_width"] for done in outcomes(folder)} == {16}
     np.testing.assert_equal(derived(folder), derived(finished))

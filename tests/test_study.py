@@ -17,6 +17,7 @@ import pytest
 import fishjax
 from fishjax import workplace
 from fishjax.data.source import open_source
+from fishjax.engine import choice
 from fishjax.engine.program import Program
 from fishjax.evidence.plan import Claim, Contrast, Plan, Reading, Scenario, Target
 from fishjax.fields import UsageError
@@ -358,7 +359,7 @@ def test_a_folder_is_refused_before_anything_is_measured_or_compiled(tmp_path, m
     def never(*_: object) -> None:
         raise AssertionError("measured for a folder that is refused")
 
-    monkeypatch.setattr(workplace, "measured", never)
+    monkeypatch.setattr(choice, "measured", never)
     (tmp_path / "letter.txt").write_text("dear fish")
     assert run("--out", str(tmp_path)) == 2
     assert "holds something else" in capsys.readouterr().err

@@ -78,9 +78,9 @@ def lowering(name: str) -> Lowering:
     return _EVERYWHERE[name]
 
 
-def blocks() -> tuple[str, ...]:
-    """The blocks that this machine has, the fastest first."""
-    return (*(("native",) if _has("block") else ()), "closed")
+def fastest_block() -> str:
+    """The fastest block that this machine has."""
+    return "native" if _has("block") else "closed"
 
 
 def _worth_a_try(name: str, geometry: Geometry) -> bool:
@@ -89,11 +89,9 @@ def _worth_a_try(name: str, geometry: Geometry) -> bool:
     return name != "winograd-xla" or winograd.pays(geometry)
 
 
-def _block(name: str) -> Block | None:
-    choose(name, ("native", "closed", "composed"), "block")
-    if name != "native":
-        return closed_block if name == "closed" else None
-    return native_block(_version("block"), _threads())
+def _block(name: str) -> Block:
+    choose(name, ("native", "closed"), "block")
+    return native_block(_version("block"), _threads()) if name == "native" else closed_block
 
 
 def _has(library: str) -> bool:

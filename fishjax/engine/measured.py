@@ -37,7 +37,7 @@ def measured(runs: Iterable[tuple[Setup, Hyper]], mapping: RunMapping, width: in
         shapes = {shape for setup, hyper in runs for shape in geometries(setup, hyper)}
         for shape in sorted(shapes, key=str):
             chosen[str(shape)] = _remembered(shape, kernels.computable(shape), mapping, width)
-    return {"block": kernels.blocks()[0], "convolution": chosen}
+    return {"block": kernels.fastest_block(), "convolution": chosen}
 
 
 def geometries(setup: Setup, hyper: Hyper) -> set[Geometry]:
