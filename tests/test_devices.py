@@ -121,10 +121,22 @@ def test_an_entry_that_was_never_sealed_is_left_to_its_writer_for_a_while(tmp_pa
     assert hits > 0
     assert said == ""
     for entry in entries(tmp_path):
-        os.utime(entry, (1e9, 1e9))
+        os.utime(entry, (time.time() - 3600,) * 2)
     (_, hits, _), said = adds(tmp_path)
     assert hits == 0
     assert "damaged or unfinished" in said
+
+
+def test_an_entry_of_long_ago_is_made_anew_and_nothing_is_said(tmp_path):
+    adds(tmp_path)
+    old = time.time() - 40 * 86_400
+    for entry in entries(tmp_path):
+        os.utime(entry, (old, old))
+    (_, hits, _), said = adds(tmp_path)
+    assert (hits, said) == (0, "")
+    assert all(entry.stat().st_mtime > old + 1 for entry in entries(tmp_path))
+    (_, hits, _), _ = adds(tmp_path)
+    assert hits > 0
 
 
 def test_an_entry_that_another_process_deletes_meanwhile_is_passed_over(tmp_path):

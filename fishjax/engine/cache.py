@@ -22,6 +22,8 @@ from fishjax.files import write_atomically
 _ENTRY, _SEAL = "-cache", "-seal"
 _GRACE_S = 600.0
 """How long another process may take from writing an entry to sealing it."""
+_KEPT_S = 30 * 86_400.0
+"""The age from which an entry is deleted, so that the directory does not grow without end."""
 _SETTLED_S = 1.0
 """The age at which an entry is whole: until then a compilation beside this may be writing it."""
 
@@ -36,6 +38,7 @@ def enable(folder: pathlib.Path) -> None:
     """
     if private(folder) is None:
         return
+    _drop_old(folder)
     if damaged := _drop_damaged(folder):
         warnings.warn(
             f"{damaged} damaged or unfinished entries in {folder} were deleted and are compiled "
@@ -64,6 +67,15 @@ def seal(settled_s: float = _SETTLED_S) -> None:
                 due = not mark.exists() and start <= entry.stat().st_mtime <= newest
                 if due and _unpacks(entry):
                     write_atomically(mark, _sum(entry).encode())
+
+
+def _drop_old(folder: pathlib.Path) -> None:
+    """Deletes the entries that were made long ago, with their seals."""
+    for entry in folder.glob(f"*{_ENTRY}"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - entry.stat().st_mtime > _KEPT_S:
+                entry.unlink()
+                _mark(entry).unlink(missing_ok=True)
 
 
 def _drop_damaged(folder: pathlib.Path) -> int:
