@@ -35,8 +35,9 @@ class Fitting:
         if study.search is None or study.plan.scenario is None:
             raise UsageError(f"{study.name} declares no knobs to search")
         self.search: Search = study.search
+        self.seeds = self.search.seeds
         self.scenario: Scenario = study.plan.scenario
-        if min(self.search.seeds) < TUNING_SEEDS_FROM:
+        if min(self.seeds) < TUNING_SEEDS_FROM:
             raise UsageError(f"knobs are searched on seeds from {TUNING_SEEDS_FROM} on")
         if request.seeds or request.shard != (0, 1):
             raise UsageError("a search has seeds of its own and is not sharded")
@@ -59,7 +60,7 @@ class Fitting:
             "search": dataclasses.asdict(self.search),
             "tuning": dataclasses.asdict(self.tuning),
             "arms": {},
-            "seeds": list(self.search.seeds),
+            "seeds": list(self.seeds),
         }
         self.place.pin(plan, "seeds", self.stages())
 
@@ -83,7 +84,7 @@ class Fitting:
             "study": self.place.study.name,
             "scale": self.place.request.scale,
             "data": self.place.source,
-            "seeds": list(self.search.seeds),
+            "seeds": list(self.seeds),
             "tuning_seeds": list(self.tuning.seeds),
             "rates": list(self.tuning.rates),
             "knobs": [dataclasses.asdict(knob) for knob in self.search.knobs],
@@ -105,7 +106,7 @@ class Fitting:
 
     def extent(self) -> str:
         """How much is tried."""
-        rates, seeds = len(self.tuning.rates), len(self.search.seeds)
+        rates, seeds = len(self.tuning.rates), len(self.seeds)
         return f"{len(self.search.settings())} settings x {rates} rates, then x {seeds} seeds"
 
     def _turned(self, setting: Setting) -> list[Arm]:
@@ -120,7 +121,7 @@ class Fitting:
         return Stage("tuning", tuple(cells(candidates, self.place.base, {}, self.tuning.seeds)))
 
     def _judging(self, setting: Setting, rates: Mapping[str, float]) -> Stage:
-        turned, seeds = self._turned(setting), self.search.seeds
+        turned, seeds = self._turned(setting), self.seeds
         return Stage("setting", tuple(cells(turned, self.place.base, rates, seeds)))
 
     def _rates(self, setting: Setting) -> dict[str, float]:

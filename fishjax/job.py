@@ -65,7 +65,7 @@ def run(study: Study, arguments: Sequence[str] | None, stop: Stop, start: float)
     console.print(_announcement(job), soft_wrap=True, highlight=False)
     if options.dry_run:
         return DONE
-    with job.place.alone():
+    with job.place.alone(job.seeds):
         job.pin()
         for line in job.place.engine.said:
             console.print(line, soft_wrap=True, highlight=False)

@@ -115,7 +115,7 @@ def range_test(dataset: Dataset, config: Config, seeds: Sequence[int], tick: Tic
     cells = tuple(Cell("range test", config, seed) for seed in seeds)
     pool = Pool(dataset, map(ask_of, cells))
     setup, hyper = lower(config, len(dataset.species))
-    count = jax.local_device_count()
+    count = min(len(cells), jax.local_device_count())
     pack = Pack(setup, cells, -(-len(cells) // count) * count)
     runs = slots(pool, pack)
     shared = devices.replicate(

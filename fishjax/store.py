@@ -8,7 +8,7 @@ import fcntl
 import json
 import pathlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -145,11 +145,12 @@ class SweepFolder:
             return pinned
 
     @contextlib.contextmanager
-    def alone(self, share: int, shares: int) -> Iterator[None]:
+    def alone(self, share: int, shares: int, seeds: Sequence[int]) -> Iterator[None]:
         """Keeps this share of the work from other processes; it ends with this one, however.
 
-        Raises UsageError where another is at the share, or at one of another division of the work,
-        and what `claim` does of the folder.
+        seeds: what is divided; with others the same share would hold other cells. Raises UsageError
+        where another process is at the share, or at one of another division, and what `claim` does
+        of the folder.
         """
         self._enter()
         other = f"another process runs this in {self.path}"
@@ -163,10 +164,9 @@ class SweepFolder:
             except BlockingIOError:
                 raise UsageError(f"{other}; {advice}") from None
             with self._one_by_one():
-                divided = _divided(division, shares)
-            if divided != shares:
-                whole = "as a whole" if divided == 1 else f"in {divided} shares"
-                raise UsageError(f"{other} {whole}; {advice}")
+                agreed = _agree(division, as_json([shares, list(seeds)], indent=None))
+            if not agreed:
+                raise UsageError(f"{other} with other shares or seeds; {advice}")
             yield
 
     def _compare(self, plan: Mapping[str, Any], pinned: Mapping[str, Any], growing: str) -> None:
@@ -219,8 +219,8 @@ class SweepFolder:
             raise UsageError(f"cannot write to {self.path}: {error.strerror}") from None
 
 
-def _divided(division: IO[bytes], shares: int) -> int:
-    """Into how many shares the processes at work divide it: as this one wants, if it is the first.
+def _agree(division: IO[bytes], ours: bytes) -> bool:
+    """Whether the processes at work divide it as `ours` says; the first of them writes that down.
 
     Each holds the file by a lock that it shares with the others.
     """
@@ -229,21 +229,22 @@ def _divided(division: IO[bytes], shares: int) -> int:
     except BlockingIOError:
         lock(division, fcntl.LOCK_SH)
         division.seek(0)
-        return int(division.read())
+        return division.read() == ours
     division.truncate(0)
-    division.write(b"%d" % shares)
+    division.write(ours)
     division.flush()
     lock(division, fcntl.LOCK_SH)
-    return shares
+    return True
 
 
 def _is_plan(found: Any) -> bool:
-    """Whether it has what every reader of a plan reads."""
+    """Whether it has what is read of a plan before it is compared with another."""
     if not isinstance(found, dict) or not {"study", "scale"} <= found.keys():
         return False
     data, seeds = found.get("data"), found.get("seeds")
     listed = isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds)
-    return listed and isinstance(data, dict)
+    named = isinstance(data, dict) and "spec" in data
+    return listed and named and isinstance(found.get("arms"), dict)
 
 
 def _differences(name: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:

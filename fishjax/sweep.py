@@ -93,7 +93,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     try:
         if ":" in text:
             first, last = (int(part) for part in text.split(":"))
-            seeds = range(first, last)
+            seeds = range(first, min(last, first + SEEDS_AT_MOST + 1))
         else:
             seeds = [int(part) for part in text.split(",")]
     except ValueError:
@@ -102,8 +102,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         raise UsageError(f"--seeds {text} is empty; the first must be below the last")
     if len(seeds) > SEEDS_AT_MOST:
         raise UsageError(f"--seeds {text} are more than {SEEDS_AT_MOST:,}")
-    if list(seeds) != sorted(set(seeds)) or seeds[0] < 0:
-        raise UsageError(f"--seeds {text} must rise from 0 or more without repeats")
+    if list(seeds) != sorted(set(seeds)) or seeds[0] < 0 or seeds[-1] >= 2**32:
+        raise UsageError(f"--seeds {text} must rise from 0 or more, below 2^32, without repeats")
     return tuple(seeds)
 
 

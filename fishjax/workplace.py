@@ -136,9 +136,9 @@ class Workplace:
         """The data by specification and hash."""
         return {"spec": self.dataset.spec, "hash": self.dataset.digest()}
 
-    def alone(self) -> contextlib.AbstractContextManager[None]:
+    def alone(self, seeds: Sequence[int]) -> contextlib.AbstractContextManager[None]:
         """Keeps other processes from this request's share; see `store.SweepFolder.alone`."""
-        return self.sweep.alone(*self.request.shard)
+        return self.sweep.alone(*self.request.shard, seeds)
 
     def runner(self, stages: Iterable[Stage]) -> Runner:
         """What runs the packs of these stages, whose cells may still change in what is tuned."""

@@ -22,7 +22,7 @@ def write(root, summary, convolution):
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps(summary))
     about = {name: summary[name] for name in ("study", "scale", "data", "seeds")}
-    plan = {**about, "engine": {"kernels": {"convolution": {"": convolution}}}}
+    plan = {**about, "arms": {}, "engine": {"kernels": {"convolution": {"": convolution}}}}
     (folder / "sweep.json").write_text(json.dumps(plan))
     return root
 

@@ -14,10 +14,11 @@ import pytest
 
 from fishjax import lrfind
 from fishjax.cli import main
+from fishjax.data.source import open_source
 from fishjax.evidence.range_test import RangeTest, slide, steepest, tenth_of_minimum, valley
 from fishjax.fields import UsageError
 from fishjax.schedules import height
-from fishjax.settings import from_dict
+from fishjax.settings import from_dict, parse_settings
 from fishjax.setup import lower
 from tests.runs import as_arrays
 
@@ -130,6 +131,20 @@ def found(tmp_path_factory):
         printed = lrfind.find(DATA, SMALL, "1000:1002", 1e-4, 1e3, folder)
     assert "/384 run-steps" in said.getvalue()
     return folder, printed, json.loads((folder / "range_test.json").read_bytes())
+
+
+def test_every_seed_has_its_own_curve():
+    """Three of them, dealt to two devices, beside each alone."""
+    config = lrfind.configuration(parse_settings(SMALL), 1e-4, 1e-1)
+    dataset = open_source(DATA, config.data.image_size)
+
+    def losses(*seeds):
+        return lrfind.range_test(dataset, config, seeds, lambda steps: None).losses
+
+    together = losses(1000, 1001, 1002)
+    alone = [losses(seed)[0] for seed in (1000, 1001, 1002)]
+    np.testing.assert_allclose(together, alone, rtol=1e-3)
+    assert np.abs(together[0] - together[1]).max() > 0.01
 
 
 def test_the_command_writes_what_it_prints(found):

@@ -11,7 +11,9 @@ from fishjax.fields import UsageError
 from fishjax.files import write_atomically
 from fishjax.store import DECLARED, PLAN, SweepFolder
 
-PLANNED = {"study": "one", "scale": "smoke", "data": {"hash": "a"}, "seeds": [0, 1]}
+PLANNED = {"study": "one", "scale": "smoke", "data": {"spec": "a"}, "seeds": [0, 1]}
+PLANNED |= {"arms": {}}
+A, B = (0, 1), (0, 1, 2)
 
 
 @pytest.fixture
@@ -84,7 +86,7 @@ def test_the_first_start_pins_the_plan_and_seeds_may_grow(sweep):
     assert sweep.plan()["seeds"] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("changed", [{"study": "two"}, {"data": {"hash": "b"}}, {"more": 1}])
+@pytest.mark.parametrize("changed", [{"study": "two"}, {"data": {"spec": "b"}}, {"more": 1}])
 def test_another_study_is_refused_by_what_differs(sweep, changed):
     sweep.pin(PLANNED, growing="seeds")
     with pytest.raises(UsageError, match=f"another study: its {next(iter(changed))}"):
@@ -117,17 +119,26 @@ def test_a_start_that_is_being_written_beside_is_no_stranger(sweep):
 def test_a_share_is_worked_at_by_one_process(sweep):
     """In the same process a file opened anew is locked as another process's would be."""
     sweep.pin(PLANNED, growing="seeds")
-    with sweep.alone(0, 2):
-        with sweep.alone(1, 2):
+    with sweep.alone(0, 2, (0, 1)):
+        with sweep.alone(1, 2, (0, 1)):
             pass
-        with pytest.raises(UsageError, match="another process runs this"), sweep.alone(0, 2):
+        with (
+            pytest.raises(UsageError, match="another process runs this"),
+            sweep.alone(0, 2, (0, 1)),
+        ):
             pass
-    with sweep.alone(0, 2):
+    with sweep.alone(0, 2, (0, 1)):
         assert sweep.pin(PLANNED, growing="seeds") == PLANNED
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [((0, 1), (1, 2)), ((1, 2), (0, 1)), ((0, 2), (1, 4))]
+    ("first", "second"),
+    [
+        ((0, 1, A), (1, 2, A)),
+        ((1, 2, A), (0, 1, A)),
+        ((0, 2, A), (1, 4, A)),
+        ((0, 2, A), (1, 2, B)),
+    ],
 )
 def test_shares_of_two_divisions_are_not_worked_at_together(sweep, first, second):
     """They hold the same cells."""
@@ -144,7 +155,7 @@ def test_shares_of_two_divisions_are_not_worked_at_together(sweep, first, second
 def test_a_folder_of_something_else_is_not_locked(sweep):
     sweep.path.mkdir()
     (sweep.path / "thesis.tex").write_text("mine")
-    with pytest.raises(UsageError, match="holds something else"), sweep.alone(0, 1):
+    with pytest.raises(UsageError, match="holds something else"), sweep.alone(0, 1, (0, 1)):
         pass
     assert [file.name for file in sweep.path.iterdir()] == ["thesis.tex"]
 
@@ -155,7 +166,7 @@ def test_a_file_system_without_locks_is_not_guarded(sweep, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", fail)
     sweep.pin(PLANNED, growing="seeds")
-    with sweep.alone(0, 1), sweep.alone(0, 1):
+    with sweep.alone(0, 1, (0, 1)), sweep.alone(0, 1, (0, 1)):
         pass
 
 

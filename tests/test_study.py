@@ -234,7 +234,8 @@ def test_a_network_comes_back_and_predicts_what_was_stored(finished):
         (["--data", "folder:no/such/place"], "no/such/place"),
         (["--set", "data.train_size=5000"], "data.train_size"),
         (["--set", "hyper.lr=1", "--set", "hyper.lr=2"], "hyper.lr is given twice, as 1 and 2"),
-        (["--seeds", "0:10000000000"], "are more than 1,000,000"),
+        (["--seeds", "4294967296"], "below 2\\^32"),
+        (["--seeds", "0:10000000000000000000"], "are more than 1,000,000"),
     ],
 )
 def test_bad_requests_exit_with_2_name_the_thing_and_write_nothing(
@@ -256,7 +257,7 @@ def test_a_start_that_is_refused_beside_another_adds_no_seeds(finished, tmp_path
     folder = tmp_path / "out"
     shutil.copytree(finished, folder)
     before = (folder / "sweep.json").read_bytes(), (folder / "env.json").read_bytes()
-    with SweepFolder(folder).alone(0, 1):
+    with SweepFolder(folder).alone(0, 1, (0, 1)):
         assert run("--out", str(folder), "--seeds", "0:9") == 2
     assert "another process runs this" in capsys.readouterr().err
     assert before == ((folder / "sweep.json").read_bytes(), (folder / "env.json").read_bytes())

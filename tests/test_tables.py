@@ -448,5 +448,7 @@ def test_an_effect_without_end_is_told_from_one_not_measured(
 def test_what_is_open_is_not_called_refuted(standing, words):
     found = required("moves", standing)
     assert phrases.required(found) == f"test accuracy: leaky − relu {words}"
+    torn = {**found, "effect": None, "ci": [None, None], "infinite": [0, -1, 1]}
+    assert phrases.required(torn).endswith("–")
     lost = {**found, "effect": None, "ci": [None, None]}
     assert phrases.required(lost).endswith("was not measured at every seed")

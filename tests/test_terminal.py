@@ -60,7 +60,7 @@ def test_a_whole_report(tmp_path):
     assert "\n".join(lines).startswith(FIRST)
     assert section(lines, "Claims") == [
         "Claims: arm minus control, paired by seed [simultaneous 95 % interval], Holm's p",
-        "  over m = 3 contrasts",
+        "  over m contrasts; m = 3",
         "  3.3     SUPPORTED       +12.3 [+9.8, +14.9] points  Holm p 0.023  n 8",
         "          Leaky ReLU keeps the gradient and repairs it",
         "          test accuracy: leaky − relu",

@@ -88,7 +88,7 @@ def trained(scale: str, out: pathlib.Path) -> tuple[Pool, dict[str, float]]:
     Raises UsageError for a folder that holds something else.
     """
     session = Session(STUDY, Request(scale=scale, data="reef", out=out))
-    with session.place.alone():
+    with session.place.alone(session.seeds):
         session.pin()
         _run(session)
     place = session.place

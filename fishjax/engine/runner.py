@@ -27,6 +27,7 @@ from fishjax.store import SweepFolder
 from fishjax.train import State
 
 Tick = Callable[[int], None]
+_SEAL_EVERY_S = 60.0
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Runner:
         self._begun: set[Setup] = set()
         self._narrowed: dict[Setup, int] = {}
         self._saver = Saver()
+        self._sealed = time.monotonic()
         self._shared = replicate(shared(pool), width)
 
     def run(self, packs: Sequence[Pack], tick: Tick, later: Sequence[Pack] = ()) -> None:
@@ -74,6 +76,7 @@ class Runner:
                     waiting = self._programs.waited_s - waited
                     self.usage.compile_s += waiting
                     self.usage.run_s += time.monotonic() - start - waiting
+                    self._seal()
         except BaseException:
             self._programs.stop()
             raise
@@ -145,11 +148,17 @@ class Runner:
         return state
 
     def _count(self, pack: Pack, tick: Tick) -> None:
-        """Counts and tells a chunk's run-steps, and seals what was compiled meanwhile."""
-        cache.seal()
+        """Counts and tells a chunk's run-steps."""
+        if time.monotonic() - self._sealed > _SEAL_EVERY_S:
+            self._seal()
         steps = pack.run_steps // pack.setup.chunks
         self.usage.run_steps += steps
         tick(steps)
+
+    def _seal(self) -> None:
+        """Seals what has been compiled, which is not trusted for long without that."""
+        cache.seal()
+        self._sealed = time.monotonic()
 
     def _note(self, pack: Pack, record: Record, evaluation: Any) -> None:
         record.evaluations.append(jax.device_get(evaluation))

@@ -90,7 +90,7 @@ class Effect:
             "delta": contrast.delta,
             "effect": number(self.estimate),
             "ci": [number(self.low), number(self.high)],
-            **({"infinite": signs} if any(signs) and not math.isnan(self.estimate) else {}),
+            **({"infinite": signs} if any(signs) and not self.pairs.missing else {}),
             "p": self.p,
             "test": self.test,
             "diverged_pairs": int(self.pairs.diverged.sum()),

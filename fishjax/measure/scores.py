@@ -67,9 +67,9 @@ def fit_of_flipped(logits: jax.Array, given: jax.Array, clean: jax.Array) -> dic
 def binary_auc(score: jax.Array, positive: jax.Array) -> jax.Array:
     """Area under the ROC curve of `score` `[example]` for bool `positive` `[example]`.
 
-    The Mann-Whitney statistic by mid-ranks, never binned, and exact up to the last division for
-    500,000 examples: ties count one half. NaN where one of the two sides is empty or a score is
-    NaN.
+    The Mann-Whitney statistic by mid-ranks, never binned: ties count one half. Wins are counted
+    exactly, of up to 500,000 examples; they, the number of pairs and the quotient are each rounded
+    to float32. NaN where one of the two sides is empty or a score is NaN.
     """
     ordered = jnp.sort(score)
     below = jnp.searchsorted(ordered, score, side="left")
@@ -93,7 +93,7 @@ def _sum_in_halves(values: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _less_square(total: tuple[jax.Array, jax.Array], count: jax.Array) -> jax.Array:
-    """A sum in halves less count * (count + 1), rounded once, to float32."""
+    """A sum in halves less count * (count + 1), as float32."""
     high, low = count >> _HALF, count & (2**_HALF - 1)
     square_high = (high * high << _HALF) + 2 * high * low
     rest = total[1] - low * low - count

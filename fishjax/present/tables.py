@@ -137,14 +137,14 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
     caption = (
         f"Claims of {summary['study']}. Effect: arm minus control, paired by seed, with the "
         f"interval at 1 {MINUS} 0.05/m; n pairs; p of the sign-flip test (of the sign test where "
-        f"a pair diverged), Holm-corrected over m contrasts; {_counts(claims)}."
+        f"a pair diverged), Holm-corrected over m contrasts; {counts(claims)}."
     )
     caveats = (phrases.plan_change(summary), phrases.earlier_looks(summary))
     caption = " ".join(filter(None, (caption, *caveats)))
     return Table("claims", caption, columns, rows)
 
 
-def _counts(claims: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+def counts(claims: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
     """`m = 5 as pinned, m = 4 as changed`: how many contrasts each version of the plan has."""
     counts = dict.fromkeys((claim["m"], version) for version, claim in claims)
     return ", ".join(f"m = {m} {version}".rstrip() for m, version in counts)

@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 from fishjax.present import phrases
 from fishjax.present.strips import layers
 from fishjax.present.table import Table
-from fishjax.present.tables import ablation_table, scenario_table, versions
+from fishjax.present.tables import ablation_table, counts, scenario_table, versions
 from fishjax.present.wording import P_VALUE, plain
 
 NARROWEST, WIDEST = 80, 100
@@ -109,10 +109,9 @@ def _claims(summary: Mapping[str, Any], width: int) -> list[str]:
     claims = list(versions(summary))
     if not claims:
         return []
-    _, present = claims[-1]
     lines = _wrapped(
         "Claims: arm minus control, paired by seed [simultaneous 95 % interval], Holm's p over "
-        f"m = {present['m']} contrasts",
+        f"m contrasts; {counts(claims)}",
         width,
     )
     for version, claim in claims:
