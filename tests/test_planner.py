@@ -93,11 +93,18 @@ def test_packs_come_dearest_setup_first_and_keep_the_order_of_cells():
     ]
 
 
-def test_free_memory_is_the_least_of_machine_and_groups(tmp_path):
-    def write(name, text):
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file of a made-up machine, whose root is `tmp_path`."""
+
+    def into(name, text):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
 
+    return into
+
+
+def test_free_memory_is_the_least_of_machine_and_groups(tmp_path, write):
     assert memory.free_of_host(tmp_path) is None
     write("proc/meminfo", "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n")
     assert memory.free_of_host(tmp_path) == 8_000 * 1024
@@ -116,11 +123,7 @@ def test_free_memory_is_the_least_of_machine_and_groups(tmp_path):
     assert (memory.free_per_device() or 0) > 0
 
 
-def test_processors_are_those_that_every_group_grants(tmp_path):
-    def write(name, text):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-
+def test_processors_are_those_that_every_group_grants(tmp_path, write):
     assert groups.processors(tmp_path) == math.inf
     write("proc/self/cgroup", "0::/job/step\n")
     write("sys/fs/cgroup/job/step/cpu.max", "max 100000\n")
