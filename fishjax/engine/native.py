@@ -11,12 +11,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
 
 import jax
 
-from fishjax.engine.devices import processor
+from fishjax.engine.devices import cores, processor
 from fishjax.engine.folders import cache_folder, private
 from fishjax.nn.lowerings import native_block, native_convolution
 
@@ -77,11 +78,16 @@ class UnavailableError(Exception):
 
 @functools.cache
 def load() -> Native:
-    """Loads and registers every library, once a process; what cannot be had is left out."""
+    """Loads and registers every library, once a process; what cannot be had is left out.
+
+    Those that are not kept are compiled side by side.
+    """
     loaded, said = {}, []
-    for library in LIBRARIES:
+    with ThreadPoolExecutor(min(len(LIBRARIES), cores()), "compile") as threads:
+        building = {library: threads.submit(_built, library) for library in LIBRARIES}
+    for library, built in building.items():
         try:
-            path, built_s = _built(library)
+            path, built_s = built.result()
             _register(library, path)
         except (UnavailableError, OSError) as reason:
             if str(reason) not in said:

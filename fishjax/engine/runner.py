@@ -1,21 +1,21 @@
-"""Runs cells that are not committed yet, pack by pack, and commits them."""
+"""Runs cells that are not committed yet, pack by pack; each is committed while the next trains."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
-import pyarrow as pa
 
-from fishjax.data.corruptions import Part, view_digest
+from fishjax.data.corruptions import view_digest
 from fishjax.data.pool import Pool
 from fishjax.engine import cache
-from fishjax.engine.checkpoints import Saver
 from fishjax.engine.compiler import Programs
 from fishjax.engine.devices import replicate, spread
+from fishjax.engine.keeper import Keeper, Trained
 from fishjax.engine.packs import Pack, ask_of, shared, slots
 from fishjax.engine.program import Program, Slots
 from fishjax.engine.record import Record
@@ -57,31 +57,42 @@ class Runner:
         self._programs = programs
         self._begun: set[Setup] = set()
         self._narrowed: dict[Setup, int] = {}
-        self._saver = Saver()
+        self._keeper = Keeper(pool, sweep)
+        self._keeping: Future[Pack] | None = None
         self._sealed = time.monotonic()
         self._shared = replicate(shared(pool), width)
 
     def run(self, packs: Sequence[Pack], tick: Tick, later: Sequence[Pack] = ()) -> None:
         """Runs every cell of `packs`; `tick` is told of run-steps as they are done.
 
+        What was trained to its end is committed, also where `tick` or an error ends all.
         later: packs that may follow, whose programs can be compiled while the last of these runs.
         """
         try:
             for position, pack in enumerate(packs):
                 self._compile_ahead([*packs[position:], *later])
-                start, waited = time.monotonic(), self._programs.waited_s
-                try:
+                with self._timed():
                     self._run_within_memory(pack, tick)
-                finally:
-                    waiting = self._programs.waited_s - waited
-                    self.usage.compile_s += waiting
-                    self.usage.run_s += time.monotonic() - start - waiting
-                    self._seal()
+            with self._timed():
+                self._keep(None, tick)
         except BaseException:
             self._programs.stop()
+            self._keep(None, lambda steps: None)
             raise
         finally:
             self.usage.compiling_s = self._programs.compile_s
+
+    @contextlib.contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Adds the seconds of a block to the usage; then seals what it compiled."""
+        start, waited = time.monotonic(), self._programs.waited_s
+        try:
+            yield
+        finally:
+            waiting = self._programs.waited_s - waited
+            self.usage.compile_s += waiting
+            self.usage.run_s += time.monotonic() - start - waiting
+            self._seal()
 
     def _compile_ahead(self, packs: Sequence[Pack]) -> None:
         """Begins to compile for the first pack and for the next that has another setup."""
@@ -99,11 +110,13 @@ class Runner:
             half_width = half(each.width, jax.local_device_count())
             done = self.usage.run_steps
             try:
-                self._run(each, tick)
-                continue
+                trained = self._run(each, tick)
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
                 if not _is_of_memory(error) or pack.setup in self._narrowed or not half_width:
                     raise
+            else:
+                self._keep(trained, tick)
+                continue
             print(
                 f"packs of {each.width} runs do not fit in memory: going on with {half_width}",
                 file=sys.stderr,
@@ -113,7 +126,13 @@ class Runner:
             self._narrowed[pack.setup] = half_width
             self._run_within_memory(each, tick)
 
-    def _run(self, pack: Pack, tick: Tick) -> None:
+    def _keep(self, trained: Trained | None, tick: Tick) -> None:
+        """Begins to commit a pack, if any, waits for the one before and counts its last chunk."""
+        before, self._keeping = self._keeping, trained and self._keeper.keep(trained)
+        if before is not None:
+            self._count(before.result(), tick)
+
+    def _run(self, pack: Pack, tick: Tick) -> Trained:
         program = self._programs.of(pack.setup, pack.width)
         folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
         for folder, cell in zip(folders, pack.cells, strict=True):
@@ -123,16 +142,15 @@ class Runner:
         record = Record(pack.setup, build(pack.setup), self._dataset.species)
         runs = spread(slots(self._pool, pack), pack.width)
         state = self._train(program, pack, runs, record, tick)
-        self._commit(pack, runs, record, jax.device_get(state))
-        self._count(pack, tick)
+        return Trained(pack, runs, record, jax.device_get(state))
 
     def _train(
         self, program: Program, pack: Pack, runs: Slots, record: Record, tick: Tick
     ) -> State:
         """Trains the pack to the end; the host reads a chunk while the next one runs.
 
-        A chunk is told to `tick`, which may end all, before the next one: the caller tells of the
-        last, once it is kept.
+        A chunk is told to `tick`, which may end all, before the next one: the last is told of
+        once the pack is kept.
         """
         pool, setup = replicate(self._shared, pack.width), pack.setup
         state, evaluation = program.assess(pool, runs, program.begin(pool, runs))
@@ -164,38 +182,6 @@ class Runner:
         record.evaluations.append(jax.device_get(evaluation))
         for run, cell in zip(pack.slots, pack.cells, strict=True):
             self._sweep.cell(cell.folder).log(record.line(run))
-
-    def _commit(self, pack: Pack, runs: Slots, record: Record, state: State) -> None:
-        mean, deviation = np.asarray(runs.mean), np.asarray(runs.deviation)
-        folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
-        for run, folder in zip(pack.slots, folders, strict=True):
-            network = jax.tree.map(lambda leaf, run=run: leaf[run], state.variables)
-            tree = {
-                "params": network.params,
-                "stats": network.stats,
-                "mean": mean[run],
-                "deviation": deviation[run],
-            }
-            self._saver.save(folder.params, tree)
-        self._saver.wait()
-        for run, folder, cell in zip(pack.slots, folders, pack.cells, strict=True):
-            shown, truth = self._pool.views[ask_of(cell)], self._dataset.labels
-            tables = {
-                "metrics": record.metrics(run),
-                "predictions": record.predictions(run, shown.test.example, truth),
-            }
-            if cell.config.data.label_noise:
-                tables["labels"] = _labels(shown.train, truth)
-            bad = int(state.bad_step[run])
-            status = "done" if bad < 0 else "diverged"
-            outcome = {"status": status, "diverged_step": bad, "pack_width": pack.width}
-            folder.commit(tables, outcome)
-
-
-def _labels(train: Part, truth: np.ndarray) -> pa.Table:
-    """Of every training image its index in the source, the label it was given, and the true one."""
-    columns = {"example": train.example, "label": train.label, "clean": truth[train.example]}
-    return pa.table(columns)
 
 
 def _is_of_memory(error: Exception) -> bool:
