@@ -15,6 +15,7 @@ from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Kernels, Lowering
 from fishjax.nn.lowerings.closed_block import closed_block
 from fishjax.nn.lowerings.packed import packed
+from fishjax.nn.lowerings.strips import STRIPS
 from tests.hlo import as_shipped, faults
 from tests.runs import as_arrays, make_feed, make_slots, tiny
 
@@ -60,6 +61,10 @@ def test_the_training_program_of_packed_pixels_is_no_worse():
     assert faults(hlo) == []
     assert len(loops(hlo)) == LOOPS["advance"]
     assert "stride=1x8" in hlo
+
+
+def test_the_training_program_of_strips_has_no_slow_kernel():
+    assert faults(compiled("advance", STRIPS)) == []
 
 
 def test_the_same_look_finds_one_loop_more(monkeypatch):

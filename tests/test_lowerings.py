@@ -17,6 +17,7 @@ from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.nn.lowerings.grouped import GROUPED
 from fishjax.nn.lowerings.packed import packed, pixels_at_once
 from fishjax.nn.lowerings.patches import PATCHES
+from fishjax.nn.lowerings.strips import STRIPS
 from fishjax.nn.lowerings.unrolled import unrolled
 
 LOWERINGS = {
@@ -24,10 +25,11 @@ LOWERINGS = {
     "grouped": GROUPED,
     "packed": packed(32),
     "patches": PATCHES,
+    "strips": STRIPS,
     "unrolled": unrolled(GROUPED),
     "winograd": winograd.WINOGRAD,
 }
-NEW = {name: LOWERINGS[name] for name in ("grouped", "packed", "patches", "winograd")}
+NEW = {name: LOWERINGS[name] for name in ("grouped", "packed", "patches", "strips", "winograd")}
 CASES = list(
     itertools.product(
         (1, 2, 3), ("SAME", "VALID"), ((1, 1), (2, 2), (3, 3), (5, 3)), ((8, 8), (7, 10), (5, 5))

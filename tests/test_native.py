@@ -335,7 +335,7 @@ def test_without_a_compiler_or_a_folder_it_says_so_and_loads_nothing(tmp_path):
 def test_a_named_kernel_that_is_missing_is_refused(monkeypatch):
     nothing = native.Native({}, ("no C++ compiler here",))
     monkeypatch.setattr(native, "load", lambda: nothing)
-    assert kernels.candidates() == ("canonical", "packed", "patches", "winograd-xla")
+    assert kernels.candidates() == ("canonical", "packed", "strips", "patches", "winograd-xla")
     plain, strided = (Geometry((8, 8, 8, 8), (3, 3, 8, 8), n, ((1, 1), (1, 1))) for n in (1, 2))
     assert "winograd-xla" in kernels.computable(plain)
     assert "winograd-xla" not in kernels.computable(strided)

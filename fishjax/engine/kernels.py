@@ -16,6 +16,7 @@ from fishjax.nn.lowerings.grouped import GROUPED
 from fishjax.nn.lowerings.native_block import native_block
 from fishjax.nn.lowerings.packed import packed
 from fishjax.nn.lowerings.patches import PATCHES
+from fishjax.nn.lowerings.strips import STRIPS
 from fishjax.nn.lowerings.unrolled import unrolled
 
 Names = Mapping[str, Any]
@@ -35,6 +36,7 @@ _EVERYWHERE: Mapping[str, Lowering] = {
     "unrolled": unrolled(GROUPED),
     "patches": PATCHES,
     "packed": packed(32),
+    "strips": STRIPS,
     "winograd-xla": winograd.WINOGRAD,
 }
 
@@ -43,7 +45,7 @@ def candidates() -> tuple[str, ...]:
     """The convolutions worth trying on this backend; the first is taken where none is measured."""
     if jax.default_backend() != "cpu":
         return ("grouped", "unrolled", "patches")
-    without_onednn = ("canonical", "packed", "patches", "winograd-xla")
+    without_onednn = ("canonical", "packed", "strips", "patches", "winograd-xla")
     tried = ("onednn", "canonical") if _has("onednn") else without_onednn
     return (*tried, *(("winograd",) if _has("winograd") else ()))
 
