@@ -7,7 +7,7 @@ import json
 import math
 import os
 import pathlib
-import tempfile
+import secrets
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -73,21 +73,12 @@ def write_parquet(path: pathlib.Path, table: pa.Table) -> None:
 
 @contextlib.contextmanager
 def _temporary(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY)
-    os.close(descriptor)
-    temporary = pathlib.Path(name)
-    temporary.chmod(0o666 & ~_umask())
+    temporary = path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """The mode bits that new files lack; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync(path: pathlib.Path) -> None:

@@ -12,12 +12,11 @@ from jax import lax
 
 from fishjax.nn.conv import conv2d
 from fishjax.nn.lowering import Geometry, Kernels, Lowering, lowered_by
-from fishjax.nn.lowerings import winograd
+from fishjax.nn.lowerings import strips, winograd
 from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.nn.lowerings.grouped import GROUPED
 from fishjax.nn.lowerings.packed import packed, pixels_at_once
 from fishjax.nn.lowerings.patches import PATCHES
-from fishjax.nn.lowerings.strips import STRIPS
 from fishjax.nn.lowerings.unrolled import unrolled
 
 LOWERINGS = {
@@ -25,7 +24,7 @@ LOWERINGS = {
     "grouped": GROUPED,
     "packed": packed(32),
     "patches": PATCHES,
-    "strips": STRIPS,
+    "strips": strips.STRIPS,
     "unrolled": unrolled(GROUPED),
     "winograd": winograd.WINOGRAD,
 }
@@ -211,16 +210,19 @@ def test_patches_are_no_convolution():
 
 
 @pytest.mark.parametrize("pads", [((1, 1), (1, 1)), ((0, 0), (3, 0)), ((2, 1), (0, 2))])
-@pytest.mark.parametrize("at_once", [1, 100, winograd.AT_ONCE])
-def test_winograds_parts_and_pads_equal_the_reference(pads, at_once, monkeypatch):
-    monkeypatch.setattr(winograd, "AT_ONCE", at_once)
+@pytest.mark.parametrize("at_once", [1, 100, None], ids=["one by one", "some", "as shipped"])
+@pytest.mark.parametrize(
+    ("module", "lowering"), [(winograd, winograd.WINOGRAD), (strips, strips.STRIPS)]
+)
+def test_parts_and_pads_equal_the_reference(module, lowering, pads, at_once, monkeypatch):
+    monkeypatch.setattr(module, "AT_ONCE", at_once or module.AT_ONCE)
     geometry = Geometry((6, 9, 6, 5), (3, 3, 5, 4), 1, pads)
     x, w, g = normals(9, geometry.images, geometry.kernel, geometry.output)
     theirs = value_and_gradients(functools.partial(reference, padding=pads), x, w, g)
     ours = (
-        winograd.forward(x, w, geometry),
-        winograd.input_gradient(g, w, geometry),
-        winograd.kernel_gradient(x, g, geometry),
+        lowering.forward(x, w, geometry),
+        lowering.input_gradient(g, w, geometry),
+        lowering.kernel_gradient(x, g, geometry),
     )
     assert_close(ours, theirs)
 

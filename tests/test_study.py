@@ -152,8 +152,8 @@ def stopped(folder: pathlib.Path, *moment: str) -> tuple[int, int]:
 def test_a_study_that_is_stopped_again_and_again_ends_in_the_same_tables(finished, tmp_path):
     folder = tmp_path / "out"
     assert stopped(folder, "SIGKILL", "commit", "2") == (-signal.SIGKILL, 1)
-    assert stopped(folder, "SIGINT", "commit", "1") == (75, 2)
-    assert stopped(folder, "SIGTERM", "log", "3") == (75, 2)
+    assert stopped(folder, "SIGTERM", "commit", "1") == (75, 2)
+    assert stopped(folder, "SIGINT", "log", "3") == (75, 2)
     assert stopped(folder, "SIGTERM", "log", "12") == (75, 8), "a trained pack is committed first"
     assert run("--out", str(folder)) == 0
     assert derived(folder) == derived(finished)

@@ -1,5 +1,6 @@
 """Commits trained packs to their cells' folders, in a thread of its own while others train."""
 
+import collections
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,51 +11,62 @@ import pyarrow as pa
 from fishjax.data.pool import Pool
 from fishjax.engine.checkpoints import Saver
 from fishjax.engine.packs import Pack, ask_of
-from fishjax.engine.program import Slots
 from fishjax.engine.record import Record
+from fishjax.nn.model import Variables
 from fishjax.store import CellFolder, SweepFolder
-from fishjax.train import State
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A pack, its runs, and on the host what was recorded of them and their last state."""
+    """What is kept of a pack that has trained to its end, on the host; every leaf is `[run, ...]`.
+
+    bad_step: the step at which a run diverged, else -1. mean, deviation: of its input's channels.
+    """
 
     pack: Pack
-    runs: Slots
     record: Record
-    state: State
+    network: Variables
+    bad_step: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
 
 
 class Keeper:
-    """Writes one pack at a time; what it is handed meanwhile waits."""
+    """Writes one pack at a time, in the order in which they are handed over."""
 
     def __init__(self, pool: Pool, sweep: SweepFolder) -> None:
         self._pool, self._sweep = pool, sweep
         self._saver = Saver()
         self._thread = ThreadPoolExecutor(1, "keep")
+        self._handed: collections.deque[Future[None]] = collections.deque()
 
-    def keep(self, trained: Trained) -> Future[Pack]:
-        """The pack, once every cell of it is committed."""
-        return self._thread.submit(self._commit, trained)
+    def keep(self, trained: Trained) -> None:
+        """Begins to commit every cell of the pack, once those handed over before are committed."""
+        self._handed.append(self._thread.submit(self._commit, trained))
 
-    def _commit(self, trained: Trained) -> Pack:
+    def settle(self, but: int = 0) -> None:
+        """Waits until all packs, `but` so many of the newest, are committed.
+
+        Raises whatever writing them raised.
+        """
+        while len(self._handed) > but:
+            self._handed.popleft().result()
+
+    def _commit(self, trained: Trained) -> None:
         pack = trained.pack
-        mean, deviation = np.asarray(trained.runs.mean), np.asarray(trained.runs.deviation)
         folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
         for run, folder in zip(pack.slots, folders, strict=True):
-            network = jax.tree.map(lambda leaf, run=run: leaf[run], trained.state.variables)
+            network = jax.tree.map(lambda leaf, run=run: leaf[run], trained.network)
             tree = {
                 "params": network.params,
                 "stats": network.stats,
-                "mean": mean[run],
-                "deviation": deviation[run],
+                "mean": trained.mean[run],
+                "deviation": trained.deviation[run],
             }
             self._saver.save(folder.params, tree)
         self._saver.wait()
         for place, folder in enumerate(folders):
             self._finish(trained, place, folder)
-        return pack
 
     def _finish(self, trained: Trained, place: int, folder: CellFolder) -> None:
         """Adds a cell's tables and how it ended to its saved network."""
@@ -69,7 +81,7 @@ class Keeper:
             example = shown.train.example
             columns = {"example": example, "label": shown.train.label, "clean": truth[example]}
             tables["labels"] = pa.table(columns)
-        bad = int(trained.state.bad_step[run])
+        bad = int(trained.bad_step[run])
         status = "done" if bad < 0 else "diverged"
         outcome = {"status": status, "diverged_step": bad, "pack_width": pack.width}
         folder.commit(tables, outcome)

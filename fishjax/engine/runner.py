@@ -4,7 +4,6 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +33,8 @@ _SEAL_EVERY_S = 60.0
 class Usage:
     """Seconds and run-steps of this start.
 
-    compile_s: waiting for a compilation, while nothing ran. run_s: all other seconds of the packs.
-    compiling_s: the seconds of every compilation, most of them beside running or one another.
+    compile_s: waiting for a compilation, while nothing trained. run_s: all other seconds of the
+    packs. compiling_s: the seconds of every compilation, most of them beside running or another.
     """
 
     compile_s: float = 0.0
@@ -58,14 +57,15 @@ class Runner:
         self._begun: set[Setup] = set()
         self._narrowed: dict[Setup, int] = {}
         self._keeper = Keeper(pool, sweep)
-        self._keeping: Future[Pack] | None = None
         self._sealed = time.monotonic()
         self._shared = replicate(shared(pool), width)
 
     def run(self, packs: Sequence[Pack], tick: Tick, later: Sequence[Pack] = ()) -> None:
         """Runs every cell of `packs`; `tick` is told of run-steps as they are done.
 
-        What was trained to its end is committed, also where `tick` or an error ends all.
+        `tick` may end all by an exception, also where it is told of none, when all is committed.
+        Whatever ends all, what was trained to its end is committed first. Raises what writing that
+        raised.
         later: packs that may follow, whose programs can be compiled while the last of these runs.
         """
         try:
@@ -73,14 +73,14 @@ class Runner:
                 self._compile_ahead([*packs[position:], *later])
                 with self._timed():
                     self._run_within_memory(pack, tick)
-            with self._timed():
-                self._keep(None, tick)
         except BaseException:
             self._programs.stop()
-            self._keep(None, lambda steps: None)
             raise
         finally:
+            with self._timed():
+                self._keeper.settle()
             self.usage.compiling_s = self._programs.compile_s
+        tick(0)
 
     @contextlib.contextmanager
     def _timed(self) -> Iterator[None]:
@@ -110,12 +110,13 @@ class Runner:
             half_width = half(each.width, jax.local_device_count())
             done = self.usage.run_steps
             try:
-                trained = self._run(each, tick)
+                self._run(each, tick)
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
                 if not _is_of_memory(error) or pack.setup in self._narrowed or not half_width:
                     raise
             else:
-                self._keep(trained, tick)
+                self._keeper.settle(but=1)
+                self._count(each, tick)
                 continue
             print(
                 f"packs of {each.width} runs do not fit in memory: going on with {half_width}",
@@ -126,13 +127,8 @@ class Runner:
             self._narrowed[pack.setup] = half_width
             self._run_within_memory(each, tick)
 
-    def _keep(self, trained: Trained | None, tick: Tick) -> None:
-        """Begins to commit a pack, if any, waits for the one before and counts its last chunk."""
-        before, self._keeping = self._keeping, trained and self._keeper.keep(trained)
-        if before is not None:
-            self._count(before.result(), tick)
-
-    def _run(self, pack: Pack, tick: Tick) -> Trained:
+    def _run(self, pack: Pack, tick: Tick) -> None:
+        """Trains the pack and hands it to the keeper."""
         program = self._programs.of(pack.setup, pack.width)
         folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
         for folder, cell in zip(folders, pack.cells, strict=True):
@@ -142,15 +138,16 @@ class Runner:
         record = Record(pack.setup, build(pack.setup), self._dataset.species)
         runs = spread(slots(self._pool, pack), pack.width)
         state = self._train(program, pack, runs, record, tick)
-        return Trained(pack, runs, record, jax.device_get(state))
+        kept = jax.device_get((state.variables, state.bad_step, runs.mean, runs.deviation))
+        self._keeper.keep(Trained(pack, record, *kept))
 
     def _train(
         self, program: Program, pack: Pack, runs: Slots, record: Record, tick: Tick
     ) -> State:
         """Trains the pack to the end; the host reads a chunk while the next one runs.
 
-        A chunk is told to `tick`, which may end all, before the next one: the last is told of
-        once the pack is kept.
+        A chunk is told to `tick`, which may end all, before the next one; the last is left to the
+        caller.
         """
         pool, setup = replicate(self._shared, pack.width), pack.setup
         state, evaluation = program.assess(pool, runs, program.begin(pool, runs))

@@ -14,7 +14,7 @@ from fishjax.nn.lowerings.margins import around_images, spread
 from fishjax.nn.lowerings.packed import packed
 
 AT_ONCE = 1 << 10
-"""Pixels of a product: with 48 copies of channels on either side they fit into a core's cache."""
+"""Pixels of a product: strips of 16 channels, 48 columns wide, then fit into a core's cache."""
 
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
