@@ -23,14 +23,14 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
     apart = spread(g, geometry.stride)
     batch, height, width = apart.shape[:3]
     size = max((n for n in range(1, AT_ONCE // (height * width) + 1) if batch % n == 0), default=1)
-    parts = [each.reshape(batch // size, size, *each.shape[1:]) for each in (x, apart)]
+    images, gradients = (each.reshape(batch // size, size, *each.shape[1:]) for each in (x, apart))
 
     def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         columns, rows = lax.optimization_barrier(_strips(*part, geometry))
         return total + jnp.einsum("...a,...b->ab", columns, rows), None
 
     nothing = jnp.zeros((wide * channels, high * out), x.dtype)
-    total, _ = lax.scan(add, nothing, tuple(parts))
+    total, _ = lax.scan(add, nothing, (images, gradients))
     return total.reshape(wide, channels, high, out).transpose(2, 0, 1, 3)
 
 
