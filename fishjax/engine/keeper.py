@@ -69,7 +69,11 @@ class Keeper:
             self._finish(trained, place, folder)
 
     def _finish(self, trained: Trained, place: int, folder: CellFolder) -> None:
-        """Adds a cell's tables and how it ended to its saved network."""
+        """Adds a cell's tables and how it ended to its saved network.
+
+        Labels, where some are flipped: of every training image its index in the source, the label
+        it was given, and the true one.
+        """
         pack, record = trained.pack, trained.record
         run, cell = pack.slots[place], pack.cells[place]
         shown, truth = self._pool.views[ask_of(cell)], self._pool.dataset.labels
