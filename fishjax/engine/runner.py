@@ -63,8 +63,9 @@ class Runner:
     def run(self, packs: Sequence[Pack], tick: Tick, later: Sequence[Pack] = ()) -> None:
         """Runs every cell of `packs`; `tick` is told of run-steps as they are done.
 
-        `tick` may end all by an exception; it is told of 0 once more when all is committed. Whatever
-        ends all, what was trained to its end is committed first. Raises what writing that raised.
+        `tick` may end all by an exception; it is told of 0 once more when all is committed.
+        Whatever ends all, what was trained to its end is committed first. Raises what writing that
+        raised.
         later: packs that may follow, whose programs can be compiled while the last of these runs.
         """
         try:
