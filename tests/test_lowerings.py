@@ -209,13 +209,21 @@ def test_patches_are_no_convolution():
     assert convolutions(PATCHES, (0, 0, 0)) == []
 
 
-@pytest.mark.parametrize("pads", [((1, 1), (1, 1)), ((0, 0), (3, 0)), ((2, 1), (0, 2))])
 @pytest.mark.parametrize("at_once", [1, 100, None], ids=["one by one", "some", "as shipped"])
+def test_tiles_in_parts_equal_the_reference(at_once, monkeypatch):
+    monkeypatch.setattr(winograd, "AT_ONCE", at_once or winograd.AT_ONCE)
+    assert_padded_equals_the_reference(winograd.WINOGRAD, ((2, 1), (0, 2)))
+
+
 @pytest.mark.parametrize(
-    ("module", "lowering"), [(winograd, winograd.WINOGRAD), (strips, strips.STRIPS)]
+    "pads", [((1, 1), (1, 1)), ((0, 0), (3, 0)), ((2, 1), (0, 2)), ((4, 0), (0, 5))]
 )
-def test_parts_and_pads_equal_the_reference(module, lowering, pads, at_once, monkeypatch):
-    monkeypatch.setattr(module, "AT_ONCE", at_once or module.AT_ONCE)
+@pytest.mark.parametrize("lowering", [winograd.WINOGRAD, strips.STRIPS], ids=["winograd", "strips"])
+def test_any_pads_equal_the_reference(lowering, pads):
+    assert_padded_equals_the_reference(lowering, pads)
+
+
+def assert_padded_equals_the_reference(lowering, pads):
     geometry = Geometry((6, 9, 6, 5), (3, 3, 5, 4), 1, pads)
     x, w, g = normals(9, geometry.images, geometry.kernel, geometry.output)
     theirs = value_and_gradients(functools.partial(reference, padding=pads), x, w, g)

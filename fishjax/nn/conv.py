@@ -55,7 +55,9 @@ def _to_kernel(x: jax.Array, g: jax.Array, geometry: Geometry, lowering: Lowerin
 
 
 def _back_forward(geometry: Geometry, lowering: Lowering, saved: _Pair, g: jax.Array) -> _Pair:
+    """The barrier keeps XLA from computing the gradient twice, fused into either of its readers."""
     x, w = saved
+    g = lax.optimization_barrier(g)
     return _to_input(g, w, geometry, lowering), _to_kernel(x, g, geometry, lowering)
 
 

@@ -13,43 +13,49 @@ from fishjax.nn.lowering import Geometry, Lowering
 from fishjax.nn.lowerings.margins import around_images, spread
 from fishjax.nn.lowerings.packed import packed
 
-AT_ONCE = 1 << 10
-"""Pixels of a product: strips of 16 channels, 48 columns wide, then fit into a core's cache."""
-
 
 def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array:
-    """Strips of the images times strips of the spread gradient, added up."""
+    """Strips of every image times strips of its spread gradient, added up.
+
+    They meet in the rows of the padded image and in the columns of the gradient. Images are written
+    over one another, so that margins are zeroed once and a core's cache holds all that is copied.
+    """
     high, wide, channels, out = geometry.kernel
     apart = spread(g, geometry.stride)
-    batch, height, width = apart.shape[:3]
-    size = max((n for n in range(1, AT_ONCE // (height * width) + 1) if batch % n == 0), default=1)
-    images, gradients = (each.reshape(batch // size, size, *each.shape[1:]) for each in (x, apart))
+    height, width = apart.shape[1] + high - 1, apart.shape[2]
 
-    def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        columns, rows = lax.optimization_barrier(_strips(*part, geometry))
-        return total + jnp.einsum("...a,...b->ab", columns, rows), None
+    def add(
+        carry: tuple[jax.Array, jax.Array, jax.Array], pair: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], None]:
+        total, columns, rows = carry
+        columns, rows = _write(columns, rows, *pair, geometry)
+        columns, rows = lax.optimization_barrier((columns, rows))
+        return (total + jnp.einsum("hwa,hwb->ab", columns, rows), columns, rows), None
 
-    nothing = jnp.zeros((wide * channels, high * out), x.dtype)
-    total, _ = lax.scan(add, nothing, (images, gradients))
+    sides = wide * channels, high * out
+    sizes = sides, (height, width, sides[0]), (height, width, sides[1])
+    nothing = tuple(jnp.zeros(size, x.dtype) for size in sizes)
+    (total, *_), _ = lax.scan(add, nothing, (x, apart))
     return total.reshape(wide, channels, high, out).transpose(2, 0, 1, 3)
 
 
 STRIPS = Lowering(packed(32).forward, packed(32).input_gradient, kernel_gradient)
 
 
-def _strips(x: jax.Array, g: jax.Array, geometry: Geometry) -> tuple[jax.Array, jax.Array]:
-    """`[image, row, column, wide * channels]` and `[image, row, column, high * out]`.
-
-    They meet in the rows of the padded images and in the columns of the gradient.
+def _write(
+    columns: jax.Array, rows: jax.Array, x: jax.Array, g: jax.Array, geometry: Geometry
+) -> tuple[jax.Array, jax.Array]:
+    """The strips `[row, column, wide * channels]` of an image and `[row, column, high * out]` of a
+    gradient, written over those of others.
     """
-    high, wide = geometry.kernel[:2]
-    width = g.shape[2]
-    none = (0, 0, 0)
-    around = [(*pad, 0) for pad in around_images(geometry)]
-    padded = lax.pad(x, jnp.zeros((), x.dtype), (none, *around, none))
-    columns = [padded[:, :, left : left + width] for left in range(wide)]
-    rows = [
-        lax.pad(g, jnp.zeros((), g.dtype), (none, (top, high - 1 - top, 0), none, none))
-        for top in range(high)
-    ]
-    return jnp.concatenate(columns, -1), jnp.concatenate(rows, -1)
+    high, wide, channels, out = geometry.kernel
+    (top, _), (left, _) = around_images(geometry)
+    height, width = rows.shape[:2]
+    for right in range(wide):
+        first, last = max(0, left - right), min(width, x.shape[1] + left - right)
+        if first < last:
+            part = x[: height - top, first + right - left : last + right - left]
+            columns = lax.dynamic_update_slice(columns, part, (top, first, right * channels))
+    for down in range(high):
+        rows = lax.dynamic_update_slice(rows, g, (down, 0, down * out))
+    return columns, rows
