@@ -1,6 +1,7 @@
 """Files that are whole or not there: atomic writes, JSON, digests, locks."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -44,7 +45,7 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
         temporary.write_bytes(content)
         _sync(temporary)
         os.replace(temporary, path)
-    _sync(path.parent)
+    _sync_folder(path.parent)
 
 
 def create(path: pathlib.Path, content: bytes) -> None:
@@ -87,6 +88,15 @@ def _sync(path: pathlib.Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_folder(path: pathlib.Path) -> None:
+    """As far as the file system can: some shared ones only sync files."""
+    try:
+        _sync(path)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
 
 
 def sha256(path: pathlib.Path) -> str:

@@ -22,14 +22,15 @@ PLAN, ENVIRONMENT, TIMING = "sweep.json", "env.json", "timing.jsonl"
 SUMMARY, SEARCH = "summary.json", "search.json"
 DECLARED = "declared"
 """The part of a plan that stays as the first start had it, though a later one may have another."""
-_DONE = "DONE.json"
+_CONFIG, _LOG, _DONE = "config.json", "metrics.jsonl", "DONE.json"
 _LOCK = ".lock-"
 
 
 @dataclass(frozen=True)
 class CellFolder:
     """The files of one cell: `config.json`, `metrics.jsonl`, `metrics.parquet`,
-    `predictions.parquet`, `params/` and, once all of them are whole, `DONE.json`.
+    `predictions.parquet`, where some are flipped `labels.parquet`, `params/` and, once all of them
+    are whole, `DONE.json`. Whatever else lies there is not the cell's.
     """
 
     path: pathlib.Path
@@ -42,43 +43,49 @@ class CellFolder:
     def start(self, about: Mapping[str, Any]) -> None:
         """Makes the folder, writes `about` to `config.json`, drops an unfinished start's log."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "config.json", about)
-        (self.path / "metrics.jsonl").write_bytes(b"")
+        write_json(self.path / _CONFIG, about)
+        (self.path / _LOG).write_bytes(b"")
 
     def about(self) -> dict[str, Any] | None:
         """What `start` was told, or None where it cannot be read."""
         try:
-            return json.loads((self.path / "config.json").read_bytes())
+            return json.loads((self.path / _CONFIG).read_bytes())
         except (OSError, ValueError):
             return None
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Appends one line to `metrics.jsonl`, to be read while the run goes on."""
-        with open(self.path / "metrics.jsonl", "ab") as file:
+        with open(self.path / _LOG, "ab") as file:
             file.write(as_json(line, indent=None))
 
     def commit(self, tables: Mapping[str, pa.Table], outcome: Mapping[str, Any]) -> None:
         """Writes the tables, then the commit mark with `outcome` and every file's sha256."""
+        written = [self.path / _CONFIG, self.path / _LOG]
         for name, table in tables.items():
-            write_parquet(self.path / f"{name}.parquet", table)
-        files = {
-            str(file.relative_to(self.path)): sha256(file)
-            for file in sorted(self.path.rglob("*"))
-            if file.is_file() and file.name != _DONE and not file.name.startswith(TEMPORARY)
-        }
+            written.append(self.path / f"{name}.parquet")
+            write_parquet(written[-1], table)
+        written += sorted(file for file in self.params.rglob("*") if file.is_file())
+        files = {str(file.relative_to(self.path)): sha256(file) for file in written}
         write_json(self.path / _DONE, {**outcome, "files": files})
 
     def outcome(self) -> dict[str, Any] | None:
-        """What `DONE.json` says, or None where the cell is not committed or a file has changed."""
+        """What `DONE.json` says, or None where the cell is not committed or a file has changed.
+
+        Raises UsageError where a file is there and cannot be read: training it again would lose it.
+        """
         try:
             done = json.loads((self.path / _DONE).read_bytes())
             whole = all(sha256(self.path / name) == sha for name, sha in done["files"].items())
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be read: {error}") from None
+        except (ValueError, KeyError, AttributeError, TypeError):
             return None
         return done if whole else None
 
     def table(self, name: str) -> pa.Table:
-        """A committed table: `metrics` or `predictions`."""
+        """A committed table: `metrics`, `predictions` or `labels`."""
         return pq.read_table(self.path / f"{name}.parquet")
 
 
@@ -155,10 +162,7 @@ class SweepFolder:
         self._enter()
         other = f"another process runs this in {self.path}"
         advice = "wait for it, or name another --out"
-        with (
-            open(self.path / f"{_LOCK}{share}-of-{shares}", "ab") as own,
-            open(self.path / f"{_LOCK}shares", "a+b") as division,
-        ):
+        with self._lock_file(f"{share}-of-{shares}") as own, self._lock_file("shares") as division:
             try:
                 lock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -179,9 +183,12 @@ class SweepFolder:
             )
 
     def log_timing(self, line: Mapping[str, Any]) -> None:
-        """Adds one start's seconds and run-steps to those of earlier starts."""
+        """Adds one start's seconds and run-steps to those of earlier starts.
+
+        On a line of its own, even after one that a full disk has cut short.
+        """
         with open(self.path / TIMING, "ab") as file:
-            file.write(as_json(line, indent=None))
+            file.write(b"\n" + as_json(line, indent=None))
 
     def timing(self) -> dict[str, float]:
         """The sum over all starts."""
@@ -196,9 +203,16 @@ class SweepFolder:
     @contextlib.contextmanager
     def _one_by_one(self) -> Iterator[None]:
         """Lets one process at a time do what takes a moment."""
-        with open(self.path / f"{_LOCK}plan", "ab") as file:
+        with self._lock_file("plan") as file:
             lock(file, fcntl.LOCK_EX)
             yield
+
+    def _lock_file(self, name: str) -> IO[bytes]:
+        """Opened to be locked; a UsageError where it is somebody else's."""
+        try:
+            return open(self.path / f"{_LOCK}{name}", "a+b")
+        except OSError as error:
+            raise UsageError(f"cannot write to {error.filename}: {error.strerror}") from None
 
     def _enter(self) -> None:
         """Makes the folder; a UsageError where that fails or it holds something else."""

@@ -13,6 +13,7 @@ import pytest
 from jax._src import compilation_cache
 
 from fishjax.engine import cache
+from fishjax.engine.folders import cache_folder
 
 ROOT = pathlib.Path(__file__).parent.parent
 ADDS = """
@@ -213,6 +214,26 @@ def test_an_entry_is_sealed_once_it_is_whole_or_nothing_compiles_any_more(tmp_pa
     assert {mark.name for mark in tmp_path.glob("*-seal")} == {"whole-seal"}
     cache.seal(settled_s=0.0)
     assert {mark.name for mark in tmp_path.glob("*-seal")} == {"whole-seal", "new-seal"}
+
+
+def test_a_strange_seal_and_an_entry_that_cannot_be_read_end_nothing(tmp_path):
+    write_entry(tmp_path, "odd", 30, compilation_cache.compress_executable(b"program"))
+    (tmp_path / "odd-seal").write_bytes(b"\xff\xfe")
+    (tmp_path / "unreadable-cache").mkdir()
+    (tmp_path / "unreadable-seal").write_bytes(b"")
+    assert cache._drop_damaged(tmp_path) == 1
+    assert not (tmp_path / "odd-cache").exists()
+
+
+def test_a_user_without_a_home_goes_without_a_cache(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(pathlib.Path, "home", homeless)
+    assert cache_folder("xla") is None
+    cache.enable(None)
+    assert not cache._in_use
 
 
 def test_where_there_is_no_room_for_a_seal_nothing_ends(tmp_path, monkeypatch):

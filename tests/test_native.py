@@ -322,6 +322,15 @@ def test_a_library_is_compiled_once_and_again_when_it_is_damaged(
     assert not native._is_whole(library)
 
 
+def test_a_library_that_does_not_load_here_is_kept(tmp_path):
+    """A cache mounted noexec: compiling at every start would change nothing."""
+    path = tmp_path / "block-0.so"
+    path.write_bytes(b"garbage")
+    with pytest.raises(native.UnavailableError, match="do not load"):
+        native._register(native.LIBRARIES[0], path)
+    assert path.exists()
+
+
 def test_without_a_compiler_or_a_folder_it_says_so_and_loads_nothing(tmp_path):
     show = "print(sorted(native.load().loaded), native.load().said)"
     said = run_in(tmp_path, show, PATH="", CXX="")

@@ -3,10 +3,14 @@
 import errno
 import fcntl
 import json
+import os
+import stat
+from contextlib import nullcontext
 
 import pyarrow as pa
 import pytest
 
+from fishjax import store
 from fishjax.fields import UsageError
 from fishjax.files import write_atomically
 from fishjax.store import DECLARED, PLAN, SweepFolder
@@ -65,6 +69,28 @@ def test_a_strange_commit_mark_is_no_commit(sweep, content):
     cell = committed(sweep)
     (cell.path / "DONE.json").write_bytes(content)
     assert cell.outcome() is None
+
+
+def test_what_others_leave_in_a_folder_is_no_part_of_the_cell(sweep):
+    """An editor's swap file, say, which is gone when the editor is."""
+    cell = sweep.cell("arm-00000000/seed=0000")
+    cell.path.mkdir(parents=True)
+    foreign = cell.path / ".metrics.jsonl.swp"
+    foreign.write_text("vim")
+    assert committed(sweep).outcome() is not None
+    foreign.unlink()
+    assert cell.outcome() is not None
+
+
+def test_a_cell_that_cannot_be_read_just_now_is_not_taken_for_missing(sweep, monkeypatch):
+    cell = committed(sweep)
+
+    def stale(_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(store, "sha256", stale)
+    with pytest.raises(UsageError, match=r"seed=0000 cannot be read: .*Stale"):
+        cell.outcome()
 
 
 def test_starting_again_drops_what_an_unfinished_start_left(sweep):
@@ -193,9 +219,31 @@ def test_timing_adds_up_over_starts_and_a_torn_line_is_left_out(sweep):
     sweep.path.mkdir()
     sweep.log_timing({"run_s": 1.5, "run_steps": 10})
     with open(sweep.path / "timing.jsonl", "ab") as file:
-        file.write(b'{"run_s": 3\n')
+        file.write(b'{"run_s": 3')
     sweep.log_timing({"run_s": 2.0, "run_steps": 5})
     assert sweep.timing() == {"run_s": 3.5, "run_steps": 15}
+
+
+def test_a_lock_that_cannot_be_opened_is_named(sweep):
+    (sweep.path / ".lock-0-of-1").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"cannot write to .*\.lock-0-of-1"), sweep.alone(0, 1, A):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_folder_that_cannot_be_synced_is_no_obstacle_but_a_broken_disk_is(
+    tmp_path, monkeypatch, number
+):
+    def fails_on_folders(descriptor, sync=os.fsync):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fails_on_folders)
+    expected = pytest.raises(OSError, match="error") if number == errno.EIO else nullcontext()
+    with expected:
+        write_atomically(tmp_path / "x.json", b"new")
+    assert (tmp_path / "x.json").read_bytes() == b"new"
 
 
 def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path, monkeypatch):

@@ -31,12 +31,13 @@ _in_use: dict[pathlib.Path, float] = {}
 """The directory in use and the time of the start, which sealed nothing older."""
 
 
-def enable(folder: pathlib.Path) -> None:
+def enable(folder: pathlib.Path | None) -> None:
     """Makes JAX keep every compiled program in `folder`, made where it is missing.
 
     Goes without where it is not `private`.
     """
-    if private(folder) is None:
+    folder = private(folder)
+    if folder is None:
         return
     _drop_old(folder)
     if damaged := _drop_damaged(folder):
@@ -72,21 +73,22 @@ def seal(settled_s: float = _SETTLED_S) -> None:
 def _drop_old(folder: pathlib.Path) -> None:
     """Deletes the entries that were made long ago, with their seals."""
     for entry in folder.glob(f"*{_ENTRY}"):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if time.time() - entry.stat().st_mtime > _KEPT_S:
                 entry.unlink()
                 _mark(entry).unlink(missing_ok=True)
 
 
 def _drop_damaged(folder: pathlib.Path) -> int:
-    """Deletes the entries that disagree with their seal, or have none for long, and counts them.
+    """Deletes the entries that disagree with their seal, have none for long or cannot be read, and
+    counts them.
 
     Another process may delete them at the same time.
     """
     count = 0
     for entry in folder.glob(f"*{_ENTRY}"):
         mark = _mark(entry)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             if not _sound(entry, mark):
                 entry.unlink()
                 mark.unlink(missing_ok=True)
@@ -96,9 +98,14 @@ def _drop_damaged(folder: pathlib.Path) -> int:
 
 def _sound(entry: pathlib.Path, mark: pathlib.Path) -> bool:
     """Whether an entry agrees with its seal, or is so new that it may have none yet."""
-    if mark.exists():
-        return mark.read_text() == _sum(entry)
-    return time.time() - entry.stat().st_mtime <= _GRACE_S
+    try:
+        if mark.exists():
+            return mark.read_bytes() == _sum(entry).encode()
+        return time.time() - entry.stat().st_mtime <= _GRACE_S
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False
 
 
 def _unpacks(entry: pathlib.Path) -> bool:

@@ -180,7 +180,6 @@ def _register(library: Library, path: pathlib.Path) -> None:
     try:
         handlers = ctypes.CDLL(str(path))
     except OSError as error:
-        path.unlink(missing_ok=True)
         raise UnavailableError(f"{library.name} kernels do not load: {error}") from error
     for target in library.targets:
         capsule = jax.ffi.pycapsule(getattr(handlers, target))
