@@ -44,27 +44,30 @@ def barriers(place: Workplace, stage: Stage, lines: Iterable[Line], epoch: float
 
 def _height(place: Workplace, arm: Cell, start: Cell) -> float:
     file = _file(place, arm, start)
-    kept = _kept(file)
+    folders = [place.sweep.cell(cell.folder) for cell in (arm, start)]
+    networks = [folder.mark for folder in folders]
+    kept = _kept(file, networks)
     if kept is None:
-        end, origin = (restored(place.sweep.cell(cell.folder)) for cell in (arm, start))
-        kept = _plain(barrier(end, origin, *place.shown_in_training(arm)))
+        end, origin = map(restored, folders)
+        found = barrier(end, origin, *place.shown_in_training(arm))
+        kept = {"networks": networks, **_plain(found)}
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, kept)
     return math.nan if kept["height"] is None else kept["height"]
 
 
 def _file(place: Workplace, arm: Cell, start: Cell) -> pathlib.Path:
-    """Named by both cells' folders, and so by all that their networks depend on."""
+    """Named by both cells' folders."""
     (to, seed), (origin, _) = (cell.folder.split("/") for cell in (arm, start))
     return place.sweep.path / "lines" / f"{to}--{origin}" / f"{seed}.json"
 
 
-def _kept(file: pathlib.Path) -> dict[str, Any] | None:
-    """What an earlier start wrote; None where there is nothing whole."""
+def _kept(file: pathlib.Path, networks: list[str]) -> dict[str, Any] | None:
+    """What an earlier start wrote; None where there is nothing whole, or of other networks."""
     try:
         kept = json.loads(file.read_bytes())
-        return kept if "height" in kept else None
-    except (OSError, ValueError, TypeError):
+        return kept if "height" in kept and kept["networks"] == networks else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -68,6 +68,11 @@ class CellFolder:
         files = {str(file.relative_to(self.path)): sha256(file) for file in written}
         write_json(self.path / _DONE, {**outcome, "files": files})
 
+    @property
+    def mark(self) -> str:
+        """The sha256 of a committed cell's `DONE.json`: another for everything else it may hold."""
+        return sha256(self.path / _DONE)
+
     def outcome(self) -> dict[str, Any] | None:
         """What `DONE.json` says, or None where the cell is not committed or a file has changed.
 

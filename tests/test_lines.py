@@ -94,6 +94,11 @@ def test_what_is_kept_is_read_back_and_what_is_damaged_is_made_again(finished, m
     assert run(finished) == 0
     assert len(made) == 2
     assert derived(finished) == before
+    kept = json.loads(first.read_bytes())
+    first.write_text(json.dumps({**kept, "height": 9.0, "networks": ["trained", "anew"]}))
+    assert run(finished) == 0
+    assert len(made) == 3
+    assert derived(finished) == before
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,11 @@ def kernel_gradient(x: jax.Array, g: jax.Array, geometry: Geometry) -> jax.Array
         columns, rows = lax.optimization_barrier((columns, rows))
         return (total + jnp.einsum("hwa,hwb->ab", columns, rows), columns, rows), None
 
-    sides = wide * channels, high * out
-    sizes = sides, (height, width, sides[0]), (height, width, sides[1])
-    nothing = tuple(jnp.zeros(size, x.dtype) for size in sizes)
+    nothing = (
+        jnp.zeros((wide * channels, high * out), x.dtype),
+        jnp.zeros((height, width, wide * channels), x.dtype),
+        jnp.zeros((height, width, high * out), x.dtype),
+    )
     (total, *_), _ = lax.scan(add, nothing, (x, apart))
     return total.reshape(wide, channels, high, out).transpose(2, 0, 1, 3)
 
