@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec
 from fishjax.engine import kernels
 from fishjax.engine.devices import cores, processor, run_mesh
 from fishjax.engine.folders import cache_folder, private
+from fishjax.engine.memory import is_of_memory
 from fishjax.engine.program import RunMapping
 from fishjax.files import write_atomically
 from fishjax.nn.lowering import Geometry, Kernels, Lowering, lowered_by
@@ -77,12 +78,23 @@ def _remembered(shape: Geometry, tried: tuple[str, ...], mapping: RunMapping, wi
 
 
 def _fastest(shape: Geometry, tried: tuple[str, ...], mapping: RunMapping, width: int) -> str:
-    """Medians of interleaved rounds, on all devices at once as in a study."""
-    timed = {name: _timer(kernels.lowering(name), shape, mapping, width) for name in tried}
+    """Medians of interleaved rounds, on all devices at once as in a study.
+
+    One that the memory is too small for, beside the others, is left out; so may all be.
+    """
+    timed: dict[str, Callable[[], float]] = {}
+    for name in tried:
+        try:
+            timed[name] = _timer(kernels.lowering(name), shape, mapping, width)
+        except Exception as error:
+            if not is_of_memory(error):
+                raise
     rounds = [{name: timer() for name, timer in timed.items()} for _ in range(_ROUNDS)]
-    seconds = {name: float(np.median([each[name] for each in rounds])) for name in tried}
-    best = min(tried, key=lambda name: seconds[name])
-    return best if seconds[best] < _FASTER * seconds[tried[0]] else tried[0]
+    seconds = {name: float(np.median([each[name] for each in rounds])) for name in timed}
+    if not seconds:
+        return tried[0]
+    best = min(seconds, key=lambda name: seconds[name])
+    return best if seconds[best] < _FASTER * seconds.get(tried[0], np.inf) else tried[0]
 
 
 def _timer(

@@ -9,6 +9,11 @@ from fishjax.engine import groups
 _UNLIMITED = 1 << 60
 
 
+def is_of_memory(error: Exception) -> bool:
+    """Whether the memory of the host or of a device was too small."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
 def free_per_device() -> int | None:
     """Bytes that each local device can still take, the least of all; None where nothing says so.
 

@@ -15,6 +15,7 @@ from fishjax.engine import cache
 from fishjax.engine.compiler import Programs
 from fishjax.engine.devices import replicate, spread
 from fishjax.engine.keeper import Keeper, Trained
+from fishjax.engine.memory import is_of_memory
 from fishjax.engine.packs import Pack, ask_of, shared, slots
 from fishjax.engine.program import Program, Slots
 from fishjax.engine.record import Record
@@ -112,7 +113,7 @@ class Runner:
             try:
                 self._run(each, tick)
             except (MemoryError, jax.errors.JaxRuntimeError) as error:
-                if not _is_of_memory(error) or pack.setup in self._narrowed or not half_width:
+                if not is_of_memory(error) or pack.setup in self._narrowed or not half_width:
                     raise
             else:
                 self._keeper.settle(but=1)
@@ -179,7 +180,3 @@ class Runner:
         record.evaluations.append(jax.device_get(evaluation))
         for run, cell in zip(pack.slots, pack.cells, strict=True):
             self._sweep.cell(cell.folder).log(record.line(run))
-
-
-def _is_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)

@@ -1,0 +1,71 @@
+"""The convolution that is measured to be fastest: taken where it pays, and kept."""
+
+import pytest
+
+from fishjax.engine import measured
+from fishjax.nn.lowering import Geometry
+
+SHAPE = Geometry((8, 8, 8, 8), (3, 3, 8, 8), 1, ((1, 1), (1, 1)))
+TRIED = ("canonical", "packed", "patches")
+
+
+@pytest.fixture
+def fastest(monkeypatch):
+    """Which is taken, where each takes as many seconds, or runs out of memory: None."""
+
+    def of(*taken):
+        seconds = dict(zip(TRIED, taken, strict=True))
+
+        def timer(lowering, *_):
+            if seconds[lowering] is None:
+                raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+            return lambda: seconds[lowering]
+
+        monkeypatch.setattr(measured.kernels, "lowering", lambda name: name)
+        monkeypatch.setattr(measured, "_timer", timer)
+        return measured._fastest(SHAPE, TRIED, "map", 2)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("seconds", "taken"),
+    [
+        ((1.0, 0.8, 0.9), "packed"),
+        ((1.0, 0.96, 2.0), "canonical"),
+        ((1.0, None, 0.9), "patches"),
+        ((1.0, None, 2.0), "canonical"),
+        ((None, 3.0, 2.0), "patches"),
+        ((None, None, None), "canonical"),
+    ],
+)
+def test_what_is_a_twentieth_faster_and_fits_into_memory_is_taken(fastest, seconds, taken):
+    assert fastest(*seconds) == taken
+
+
+def test_an_error_that_is_not_of_memory_is_raised(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("INTERNAL")
+
+    monkeypatch.setattr(measured, "_timer", broken)
+    with pytest.raises(RuntimeError, match="INTERNAL"):
+        measured._fastest(SHAPE, ("canonical", "packed"), "map", 2)
+
+
+def test_a_choice_is_made_once_and_again_where_what_is_kept_is_none(monkeypatch, tmp_path):
+    made = []
+
+    def chosen(shape, tried, *_):
+        made.append(shape)
+        return tried[-1]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(measured, "_fastest", chosen)
+    for _ in range(2):
+        assert measured._remembered(SHAPE, TRIED, "map", 2) == "patches"
+    assert len(made) == 1
+    (kept,) = (tmp_path / "fishjax" / "measured").iterdir()
+    kept.write_bytes(b"\xff")
+    assert measured._remembered(SHAPE, TRIED, "map", 2) == "patches"
+    assert len(made) == 2
+    assert measured._remembered(SHAPE, TRIED[:2], "map", 2) == "packed"
