@@ -2,6 +2,7 @@
 
 import pathlib
 import subprocess
+from importlib import metadata
 
 _SOURCE = pathlib.Path(__file__).parent
 
@@ -14,6 +15,11 @@ def revision() -> dict[str, str | bool | None]:
     tracked = _git("ls-files", "--error-unmatch", pathlib.Path(__file__).name)
     head = _git("rev-parse", "HEAD") if tracked else None
     return {"revision": head, "modified": bool(_git("status", "--porcelain")) if head else None}
+
+
+def trainer() -> dict[str, str | bool | None]:
+    """What a trained network depends on beside its settings and the machine: code and compiler."""
+    return {**revision(), "jaxlib": metadata.version("jaxlib")}
 
 
 def _git(*arguments: str) -> str | None:

@@ -2,7 +2,9 @@
 
 import itertools
 import typing
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import xarray as xr
@@ -19,10 +21,11 @@ def collect(sweep: SweepFolder, folders: Mapping[tuple[str, int], str], classes:
     """Every committed cell of `folders`, which maps (arm, seed) to a cell's folder.
 
     Variables `(arm, seed, epoch[, layer | species | share | bin])` by metric, NaN where not
-    measured, and `diverged`, `diverged_step` `(arm, seed)`. A cell that is not whole is a
-    UsageError.
+    measured, and `diverged`, `diverged_step` `(arm, seed)`; as attributes the number of `classes`
+    and by whom the cells are `trained_by`, each with the number of its cells. A cell that is not
+    whole is a UsageError.
     """
-    frames, diverged = [], []
+    frames, diverged, trainers = [], [], []
     for (arm, seed), folder in folders.items():
         cell = sweep.cell(folder)
         outcome = cell.outcome()
@@ -30,11 +33,13 @@ def collect(sweep: SweepFolder, folders: Mapping[tuple[str, int], str], classes:
             raise UsageError(f"{cell.path} is missing or damaged; run the study again")
         frames.append(cell.table("metrics").to_pandas().assign(arm=arm, seed=seed))
         diverged.append({"arm": arm, "seed": seed, "diverged_step": outcome["diverged_step"]})
+        trainers.append(outcome.get("trainer"))
     results = xr.merge(_variables(pd.concat(frames, ignore_index=True)), join="outer")
     steps = pd.DataFrame(diverged).set_index(["arm", "seed"]).to_xarray()
     results["diverged_step"] = steps["diverged_step"]
     results["diverged"] = results["diverged_step"] >= 0
     results.attrs["classes"] = classes
+    results.attrs["trained_by"] = _counted(trainers)
     order = {"arm": _in_order(arm for arm, _ in folders)}
     order |= _parts(frames)
     return results.reindex({dim: values for dim, values in order.items() if dim in results.dims})
@@ -51,6 +56,12 @@ def long_table(results: xr.Dataset) -> pd.DataFrame:
         rows.append(frame)
     columns = ["arm", "seed", "epoch", "metric", "dim", "part", "value"]
     return pd.concat(rows, ignore_index=True).reindex(columns=columns)
+
+
+def _counted(trainers: Sequence[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    """Each trainer once, the most frequent first; nothing is known of cells of long ago."""
+    counts = Counter(tuple(sorted((each or {}).items())) for each in trainers)
+    return [{**dict(each), "cells": cells} for each, cells in counts.most_common()]
 
 
 def _variables(rows: pd.DataFrame) -> list[xr.Dataset]:

@@ -155,6 +155,7 @@ class Session:
             "data": self.place.source,
             "auc_without": too_rare(self._auc_intervals),
             "looks": self._looks(),
+            "trained_by": self.results.attrs["trained_by"],
             "overrides": {arm.name: _plain(arm.changes) for arm in self.study.arms},
             "search": search
             and {

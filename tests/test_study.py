@@ -123,6 +123,24 @@ def test_a_study_without_a_tuned_arm_runs(tmp_path):
     assert summary["tuning"]["chosen"] == {}
 
 
+def test_cells_that_other_code_trained_are_told(finished, capfd):
+    before = derived(finished)
+    done = next((finished / "cells").glob("other-*/seed=0000/DONE.json"))
+    content = done.read_bytes()
+    other = {"revision": "fedcba9876", "modified": True, "jaxlib": "0.1"}
+    done.write_text(json.dumps({**json.loads(content), "trainer": other}))
+    assert run("--out", str(finished)) == 0
+    told = json.loads((finished / "summary.json").read_bytes())["trained_by"]
+    assert [each["cells"] for each in told] == [5, 1]
+    shown = " ".join(capfd.readouterr().out.split())
+    assert "Its cells are from 2 versions of the code: 5 trained" in shown
+    assert "1 trained at revision fedcba98, modified, with jaxlib 0.1." in shown
+    assert "fedcba98" in (finished / "tables" / "claims.md").read_text()
+    done.write_bytes(content)
+    assert run("--out", str(finished)) == 0
+    assert derived(finished) == before
+
+
 def test_a_damaged_cell_is_computed_again(finished):
     before = derived(finished)
     file = next((finished / "cells").glob("other-*/seed=0000/metrics.parquet"))

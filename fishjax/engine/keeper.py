@@ -13,6 +13,7 @@ from fishjax.engine.checkpoints import Saver
 from fishjax.engine.packs import Pack, ask_of
 from fishjax.engine.record import Record
 from fishjax.nn.model import Variables
+from fishjax.provenance import trainer
 from fishjax.store import CellFolder, SweepFolder
 
 
@@ -36,7 +37,7 @@ class Keeper:
 
     def __init__(self, pool: Pool, sweep: SweepFolder) -> None:
         self._pool, self._sweep = pool, sweep
-        self._saver = Saver()
+        self._saver, self._trainer = Saver(), trainer()
         self._thread = ThreadPoolExecutor(1, "keep")
         self._handed: collections.deque[Future[None]] = collections.deque()
 
@@ -88,4 +89,4 @@ class Keeper:
         bad = int(trained.bad_step[run])
         status = "done" if bad < 0 else "diverged"
         outcome = {"status": status, "diverged_step": bad, "pack_width": pack.width}
-        folder.commit(tables, outcome)
+        folder.commit(tables, {**outcome, "trainer": self._trainer})

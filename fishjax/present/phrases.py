@@ -164,6 +164,20 @@ def earlier_looks(summary: Mapping[str, Any]) -> str:
     )
 
 
+def mixed_trainers(summary: Mapping[str, Any]) -> str:
+    """That not one version of the code trained all cells, or nothing."""
+    trainers = summary.get("trained_by", [])
+    if len(trainers) < 2:
+        return ""
+    named = "; ".join(f"{each['cells']} {_by(each)}" for each in trainers)
+    return f"Its cells are from {len(trainers)} versions of the code: {named}."
+
+
+def caveats(summary: Mapping[str, Any]) -> list[str]:
+    """What a reader of the claims has to know of how the study came about."""
+    return [plan_change(summary), earlier_looks(summary), mixed_trainers(summary)]
+
+
 def left_out(summary: Mapping[str, Any]) -> str:
     """Which species no AUC is given of, or nothing."""
     rare = summary.get("auc_without")
@@ -192,6 +206,14 @@ def setting(value: Any) -> str:
 
 def _at(code: Mapping[str, Any]) -> str:
     return f" at revision {code['revision'][:8]}" if code["revision"] else ""
+
+
+def _by(trainer: Mapping[str, Any]) -> str:
+    """Which code and compiler trained some cells."""
+    if "jaxlib" not in trainer:
+        return "by a version that is not recorded"
+    modified = ", modified," if trainer["modified"] else ""
+    return f"trained{_at(trainer)}{modified} with jaxlib {trainer['jaxlib']}"
 
 
 def _side(side: str | list[str]) -> str:

@@ -139,8 +139,7 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
         f"interval at 1 {MINUS} 0.05/m; n pairs; p of the sign-flip test (of the sign test where "
         f"a pair diverged), Holm-corrected over m contrasts; {counts(claims)}."
     )
-    caveats = (phrases.plan_change(summary), phrases.earlier_looks(summary))
-    caption = " ".join(filter(None, (caption, *caveats)))
+    caption = " ".join(filter(None, (caption, *phrases.caveats(summary))))
     return Table("claims", caption, columns, rows)
 
 

@@ -54,8 +54,7 @@ def render(
 def _heading(summary: Mapping[str, Any], width: int) -> list[str]:
     data, seeds = summary["data"], summary["seeds"]
     about = f"{summary['study']} on {data['spec']}, {len(seeds)} seeds, data {data['hash'][:8]}"
-    caveats = (phrases.plan_change(summary), phrases.earlier_looks(summary))
-    warned = [line for said in caveats for line in _wrapped(plain(said), width)]
+    warned = [line for said in phrases.caveats(summary) for line in _wrapped(plain(said), width)]
     chosen = [*_search(summary, width), *_tuning(summary, width)]
     return [*_wrapped(plain(about), width), *chosen, *warned]
 
