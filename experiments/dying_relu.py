@@ -1,6 +1,6 @@
 """Why does a ReLU network stop gaining although its rate was tuned? (scenario S3, claims 3.1-3.4)
 
-    python -m experiments.dying_relu                          # reef, seeds 24 to 31
+    python -m experiments.dying_relu                          # reef, seeds 48 to 55
     python -m experiments.dying_relu --data f4k:PATH          # photographs, split by trajectory
     python -m experiments.dying_relu --seeds 48:64 --out runs/fresh   # 16 seeds, as README shows
 
@@ -222,13 +222,13 @@ STUDY = Study(
             },
         ),
         "laptop": Scale(
-            seeds=tuple(range(24, 32)),
+            seeds=tuple(range(48, 56)),
             tuning=Tuning(
                 TUNED, rates=(0.0003, 0.001, 0.003, 0.01, 0.03, 0.1), seeds=(1000, 1001, 1002)
             ),
         ),
         "paper": Scale(
-            seeds=tuple(range(24, 56)),
+            seeds=tuple(range(48, 80)),
             tuning=Tuning(
                 TUNED,
                 rates=(0.0003, 0.001, 0.003, 0.01, 0.02, 0.03, 0.1, 0.3),

@@ -141,6 +141,9 @@ def test_instability_is_the_noise_about_a_smooth_course():
 def test_instability_of_a_diverged_run_is_infinite_and_of_two_points_none(results):
     wild = Reading("train_loss", statistic="instability")
     assert read(lose(results, "fast", 2), wild, "fast").tolist() == [0, 0, math.inf]
+    gone = lose(results, "fast", 2)
+    gone["train_loss"] = gone["train_loss"].where(gone["arm"] != "fast")
+    np.testing.assert_array_equal(read(gone, wild, "fast"), [math.nan, math.nan, math.inf])
     short = Reading("train_loss", since=10, statistic="instability")
     assert np.isnan(read(results, short, "fast")).all()
     assert wild.label == "train_loss, instability"

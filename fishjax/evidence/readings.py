@@ -70,7 +70,7 @@ def _instability(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
     series = series.dropna("epoch", how="all").sel(epoch=slice(reading.since, reading.epoch))
     steps = np.diff(series["epoch"].values)
     if len(steps) < 2:
-        return np.full(series.sizes["seed"], np.nan)
+        return np.where(diverged(results, arm), math.inf, math.nan)
     if not np.allclose(steps, steps[0]):
         raise UsageError(f"{reading.metric} is not measured at even steps: it has no instability")
     bends = np.diff(np.log2(series.transpose("seed", "epoch").values), n=2, axis=1)
