@@ -145,7 +145,8 @@ def test_instability_of_a_diverged_run_is_infinite_and_of_two_points_none(result
     gone["train_loss"] = gone["train_loss"].where(gone["arm"] != "fast")
     np.testing.assert_array_equal(read(gone, wild, "fast"), [math.nan, math.nan, math.inf])
     short = Reading("train_loss", since=10, statistic="instability")
-    assert np.isnan(read(results, short, "fast")).all()
+    np.testing.assert_array_equal(read(results, short, "fast"), [math.nan, math.nan, math.inf])
+    assert np.isnan(read(results, short, "slow")).all()
     assert wild.label == "train_loss, instability"
     assert short.label == "train_loss, instability from epoch 10"
 
