@@ -79,6 +79,8 @@ def test_what_must_hold_besides(expects, effect, standing, direction):
     assert (entry["also"][0]["standing"], entry["also"][0]["expects"]) == (standing, expects)
     assert entry["p"] == max(entry["p_outcome"], entry["also"][0]["p"])
     assert (standing == "met") <= (entry["also"][0]["p"] <= 0.05)
+    if expects != "moves":
+        assert (standing == "refuted") <= (entry["also"][0]["p"] == 1.0)
 
 
 @pytest.mark.parametrize(("expects", "effect", "standing"), STANDINGS)

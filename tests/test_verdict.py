@@ -250,7 +250,7 @@ def test_the_interval_outranks_holm():
 def test_p_of_a_no_effect_claim_is_small_when_it_is_supported():
     ruled, entry = verdict(results(outcome=SMALL), claim(kind="no_effect"))
     assert (ruled, entry["p"]) == ("supported", 2 / 2**8)
-    for effect in (LARGE, 0.021 + SMALL, -0.021 + SMALL):
+    for effect in (LARGE, 0.021 + SMALL, -0.021 + SMALL, 0.1 + SMALL, -0.1 + SMALL):
         _, entry = verdict(results(outcome=effect), claim(kind="no_effect"))
         assert entry["p"] > 0.05
 

@@ -214,6 +214,11 @@ class Requirement:
         edges = {"moves": (0.0,), "stays": (-delta, delta)}
         return edges.get(self.expects, (self.contrast.direction * delta,))
 
+    def admits(self, effect: float) -> bool:
+        """Whether it would be met by this effect, were that known exactly, in either direction."""
+        delta, along = self.contrast.delta, self.contrast.direction * effect
+        return {"moves": True, "stays": abs(effect) < delta}.get(self.expects, along > delta)
+
 
 def arms_of(side: Arms | float) -> dict[str, float]:
     """The weight of every arm on one side of a contrast; none where the side is a number."""

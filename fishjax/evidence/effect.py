@@ -1,7 +1,7 @@
 """What a contrast amounts to over the seeds: an estimate, its interval and a p."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,15 +110,16 @@ def assess(found: Pairs, requirement: Requirement, alpha: float) -> Effect:
 
     A diverged pair, or an infinite difference, makes it the exact sign test, which needs only
     the order of values. p is the largest over the values of the effect that have to be refused
-    for the requirement to be met.
+    for the requirement to be met, and 1 where the estimate is beyond one of them.
     """
     contrast, differences = requirement.contrast, found.differences
     method = paired.SIGN if found.ordinal else paired.SIGN_FLIP
     if found.missing:
         return Effect(contrast, found, method, alpha, math.nan, -math.inf, math.inf, 1.0)
     low, high = method.interval(differences, alpha)
-    p = max(method.p(differences - value) for value in requirement.refused)
-    return Effect(contrast, found, method, alpha, method.estimate(differences), low, high, p)
+    estimate = method.estimate(differences)
+    p = _p(requirement, estimate, lambda value: method.p(differences - value))
+    return Effect(contrast, found, method, alpha, estimate, low, high, p)
 
 
 def measure_together(
@@ -144,12 +145,16 @@ def measure_together(
             alpha,
             effect.estimate,
             *course.interval(alpha),
-            p=max(course.p(value) for value in requirement.refused),
+            p=_p(requirement, effect.estimate, course.p),
             among=k,
             correction="max-T",
         )
         for effect, course, requirement in zip(alone, courses, requirements, strict=True)
     )
+
+
+def _p(requirement: Requirement, estimate: float, test: Callable[[float], float]) -> float:
+    return max(map(test, requirement.refused)) if requirement.admits(estimate) else 1.0
 
 
 def caveats(what: str, effect: Effect) -> Iterator[str]:
