@@ -88,6 +88,7 @@ def _concluded(job: Job, console: Console, stop: Stop, start: float) -> dict[str
             if _run_stages(job, runner, _heeding(tick, stop)):
                 found = job.conclude()
     finally:
+        job.place.engine.programs.stop()
         job.place.spent(runner.usage, time.monotonic() - start)
     return found and job.place.sign(found, job.file)
 

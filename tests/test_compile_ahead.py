@@ -156,3 +156,14 @@ def test_a_second_process_with_the_cache_warm_compiles_nothing(tmp_path):
     assert first[event("cache_misses")] >= len(PIECES)
     assert event("cache_misses") not in second
     assert second[event("cache_hits")] == second[event("compile_requests_use_cache")]
+
+
+@pytest.mark.parametrize(("shard", "code"), [("1/2", 75), ("0/1", 0)])
+def test_a_process_that_ends_gives_up_what_it_only_began_to_compile(
+    tmp_path, monkeypatch, shard, code
+):
+    given_up = []
+    monkeypatch.setattr(Programs, "stop", lambda programs: given_up.append(programs))
+    options = ("--data", DATA, "--out", str(tmp_path / "out"), "--shard", shard)
+    assert run_study(STUDY, *options) == code
+    assert given_up
