@@ -14,7 +14,7 @@ from fishjax.exits import DONE, LOST, SIGNALS, Stop, guarded
 from fishjax.fields import UsageError
 from fishjax.present.search import search_table
 from fishjax.present.tables import tables
-from fishjax.store import SEARCH, SUMMARY, SweepFolder, concluded
+from fishjax.store import SEARCH, SUMMARY, CellFolder, SweepFolder, concluded
 
 Folder = Annotated[pathlib.Path, tyro.conf.Positional]
 
@@ -28,13 +28,11 @@ def status(folder: Folder) -> int:
     print(f"{what} at scale {plan['scale']} on {plan['data']['spec']}")
     arms: dict[str, Counter[str]] = {}
     for about, cell in sweep.started():
-        outcome = cell.outcome()
-        words = outcome["status"] if outcome else "unfinished"
-        arms.setdefault(about["arm"], Counter())[words] += 1
+        arms.setdefault(about["arm"], Counter())[_standing(cell)] += 1
     for arm, counts in arms.items():
         words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
         print(f"  {arm:40} {words}")
-    finished = {arm: counts.total() - counts["unfinished"] for arm, counts in arms.items()}
+    finished = {arm: counts["done"] + counts["diverged"] for arm, counts in arms.items()}
     if searched:
         print(f"{sum(finished.values())} runs are finished")
     else:
@@ -42,6 +40,15 @@ def status(folder: Folder) -> int:
         done = sum(count for arm, count in finished.items() if arm in plan["arms"])
         print(f"{done} of {wanted} runs of the arms are finished")
     return DONE
+
+
+def _standing(cell: CellFolder) -> str:
+    """How a cell stands, in a word."""
+    try:
+        outcome = cell.outcome()
+    except UsageError:
+        return "unreadable"
+    return outcome["status"] if outcome else "unfinished"
 
 
 def table(folder: Folder, form: Literal["md", "tex", "csv"] = "md") -> int:

@@ -1,10 +1,14 @@
-"""Which code ran: the git revision of the source tree, if it is one."""
+"""Which code ran: the git revision of the source tree, if it is one, and a digest of its text."""
 
+import functools
+import hashlib
 import pathlib
 import subprocess
 from importlib import metadata
 
 _SOURCE = pathlib.Path(__file__).parent
+_COMPILERS = ("jax", "jaxlib")
+_TEXTS = (".py", ".cc", ".h")
 
 
 def revision() -> dict[str, str | bool | None]:
@@ -17,9 +21,19 @@ def revision() -> dict[str, str | bool | None]:
     return {"revision": head, "modified": bool(_git("status", "--porcelain")) if head else None}
 
 
-def trainer() -> dict[str, str | bool | None]:
-    """What a trained network depends on beside its settings and the machine: code and compiler."""
-    return {**revision(), "jaxlib": metadata.version("jaxlib")}
+def trainer() -> dict[str, str]:
+    """The code and the compiler that a trained network is from: `code`, `jax` and `jaxlib`."""
+    return {"code": digest("."), **{name: metadata.version(name) for name in _COMPILERS}}
+
+
+@functools.cache
+def digest(folder: str) -> str:
+    """sha256 of the text of every source file below a folder of the package, at the first call."""
+    text = hashlib.sha256()
+    for file in sorted((_SOURCE / folder).rglob("*")):
+        if file.suffix in _TEXTS:
+            text.update(str(file.relative_to(_SOURCE)).encode() + file.read_bytes())
+    return text.hexdigest()
 
 
 def _git(*arguments: str) -> str | None:

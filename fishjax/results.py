@@ -3,7 +3,7 @@
 import itertools
 import typing
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -22,8 +22,7 @@ def collect(sweep: SweepFolder, folders: Mapping[tuple[str, int], str], classes:
 
     Variables `(arm, seed, epoch[, layer | species | share | bin])` by metric, NaN where not
     measured, and `diverged`, `diverged_step` `(arm, seed)`; as attributes the number of `classes`
-    and by whom the cells are `trained_by`, each with the number of its cells. A cell that is not
-    whole is a UsageError.
+    and each cell's trainer, see `trained_by`. A cell that is not whole is a UsageError.
     """
     frames, diverged, trainers = [], [], []
     for (arm, seed), folder in folders.items():
@@ -39,7 +38,7 @@ def collect(sweep: SweepFolder, folders: Mapping[tuple[str, int], str], classes:
     results["diverged_step"] = steps["diverged_step"]
     results["diverged"] = results["diverged_step"] >= 0
     results.attrs["classes"] = classes
-    results.attrs["trained_by"] = _counted(trainers)
+    results.attrs["trainers"] = trainers
     order = {"arm": _in_order(arm for arm, _ in folders)}
     order |= _parts(frames)
     return results.reindex({dim: values for dim, values in order.items() if dim in results.dims})
@@ -58,9 +57,12 @@ def long_table(results: xr.Dataset) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True).reindex(columns=columns)
 
 
-def _counted(trainers: Sequence[dict[str, Any] | None]) -> list[dict[str, Any]]:
-    """Each trainer once, the most frequent first; nothing is known of cells of long ago."""
-    counts = Counter(tuple(sorted((each or {}).items())) for each in trainers)
+def trained_by(*stages: xr.Dataset) -> list[dict[str, Any]]:
+    """Each trainer of their cells once, see `provenance.trainer`, with the number of its `cells`,
+    the most frequent first; `code` is None for cells from before it was recorded.
+    """
+    trainers = [each or {"code": None} for stage in stages for each in stage.attrs["trainers"]]
+    counts = Counter(tuple(sorted(each.items())) for each in trainers)
     return [{**dict(each), "cells": cells} for each, cells in counts.most_common()]
 
 

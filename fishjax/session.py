@@ -26,7 +26,7 @@ from fishjax.present.tables import write_tables
 from fishjax.present.terminal import render
 from fishjax.provenance import revision
 from fishjax.readable import check_readable
-from fishjax.results import long_table
+from fishjax.results import long_table, trained_by
 from fishjax.store import DECLARED, SUMMARY
 from fishjax.study import Line, Request, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Tuned, cells
@@ -105,9 +105,13 @@ class Session:
     @functools.cached_property
     def rates(self) -> dict[str, float]:
         """The tuned rate of each tuned arm, once all of the tuning is committed."""
-        if not self.scale.tuning.arms:
-            return {}
-        return best_rates(self.place.collect(self.tuning_stage()), self.scale.tuning)
+        return best_rates(self._tuning[0], self.scale.tuning) if self._tuning else {}
+
+    @functools.cached_property
+    def _tuning(self) -> list[xr.Dataset]:
+        """The numbers of the tuning cells, where there are any, once all are committed."""
+        stage = self.tuning_stage()
+        return [self.place.collect(stage)] if stage.cells else []
 
     @functools.cached_property
     def results(self) -> xr.Dataset:
@@ -155,7 +159,7 @@ class Session:
             "data": self.place.source,
             "auc_without": too_rare(self._auc_intervals),
             "looks": self._looks(),
-            "trained_by": self.results.attrs["trained_by"],
+            "trained_by": trained_by(*self._tuning, self.results),
             "overrides": {arm.name: _plain(arm.changes) for arm in self.study.arms},
             "search": search
             and {

@@ -1,6 +1,6 @@
 """A study on disk: one directory per run, committed by one rename, and the plan they belong to.
 
-A cell exists once its `DONE.json`, which names the sha256 of every other file, is in place.
+A cell exists once its `DONE.json`, which names the sha256 of each of its files, is in place.
 """
 
 import contextlib

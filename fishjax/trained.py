@@ -88,14 +88,11 @@ def restored(cell: CellFolder) -> Trained:
 
 
 def _committed(sweep: SweepFolder, arm: str, seed: int) -> CellFolder:
-    done = {
-        about["seed"]: cell
-        for about, cell in sweep.started()
-        if about["arm"] == arm and cell.outcome()
-    }
-    if seed not in done:
-        raise UsageError(f"arm {arm!r} has no finished seed {seed}; finished: {sorted(done)}")
-    return done[seed]
+    cells = [(about["seed"], cell) for about, cell in sweep.started() if about["arm"] == arm]
+    if done := [cell for each, cell in cells if each == seed and cell.outcome()]:
+        return done[-1]
+    finished = sorted({each for each, cell in cells if cell.outcome()})
+    raise UsageError(f"arm {arm!r} has no finished seed {seed}; finished: {finished}")
 
 
 def _variables(tree: dict[str, Any]) -> Variables:

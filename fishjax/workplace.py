@@ -25,7 +25,7 @@ from fishjax.files import write_json
 from fishjax.metrics import Measured, Parts, metrics
 from fishjax.nn.models import build
 from fishjax.nn.own import source_digest
-from fishjax.provenance import revision
+from fishjax.provenance import digest, revision
 from fishjax.results import collect
 from fishjax.settings import override, to_dict
 from fishjax.setup import lower
@@ -99,7 +99,8 @@ class Workplace:
                 raise
             pinned = self.sweep.pin({**whole, "engine": engine.as_json()}, growing)
         self._engine, self._width = engine, engine.width
-        write_json(self.sweep.path / ENVIRONMENT, {**revision(), **describe(), "data": self.source})
+        environment = {**revision(), "code": digest("."), **describe(), "data": self.source}
+        write_json(self.sweep.path / ENVIRONMENT, environment)
         asks = dict.fromkeys(ask_of(cell) for stage in stages for cell in stage.cells)
         write_samples(self.dataset, asks, self.sweep.path / "samples")
         return pinned

@@ -6,7 +6,8 @@ import pytest
 from studies import made_up_summary
 
 from fishjax.cli import main
-from fishjax.store import SweepFolder
+from fishjax.fields import UsageError
+from fishjax.store import CellFolder, SweepFolder
 
 PLAN = {
     "study": "two",
@@ -65,6 +66,21 @@ def test_status_counts_the_runs_of_the_arms(folder, capsys):
     assert first == "two at scale laptop on reef"
     assert arm.split(maxsplit=1) == ["relu", "1 diverged, 1 done, 1 unfinished"]
     assert last == "2 of 4 runs of the arms are finished"
+
+
+def test_status_counts_a_cell_that_cannot_be_read(folder, capsys, monkeypatch):
+    pinned(folder, PLAN)
+
+    def outcome(cell, read=CellFolder.outcome):
+        if cell.path.name == "seed=0000":
+            raise UsageError("stale file handle")
+        return read(cell)
+
+    monkeypatch.setattr(CellFolder, "outcome", outcome)
+    assert run("status", folder) == 0
+    _, arm, last = capsys.readouterr().out.splitlines()
+    assert "1 unreadable" in arm
+    assert last == "1 of 4 runs of the arms are finished"
 
 
 def test_status_of_a_search_counts_its_runs(folder, capsys):

@@ -29,11 +29,12 @@ LOWERINGS = {
     "winograd": winograd.WINOGRAD,
 }
 NEW = {name: LOWERINGS[name] for name in ("grouped", "packed", "patches", "strips", "winograd")}
-CASES = list(
-    itertools.product(
+CASES = [
+    *itertools.product(
         (1, 2, 3), ("SAME", "VALID"), ((1, 1), (2, 2), (3, 3), (5, 3)), ((8, 8), (7, 10), (5, 5))
-    )
-)
+    ),
+    (1, "SAME", (3, 5), (2, 1)),
+]
 RUNS = 3
 MAPPED = {"both": (0, 0), "images": (0, None), "kernels": (None, 0)}
 

@@ -127,14 +127,14 @@ def test_cells_that_other_code_trained_are_told(finished, capfd):
     before = derived(finished)
     done = next((finished / "cells").glob("other-*/seed=0000/DONE.json"))
     content = done.read_bytes()
-    other = {"revision": "fedcba9876", "modified": True, "jaxlib": "0.1"}
+    other = {"code": "fedcba9876", "jax": "0.1", "jaxlib": "0.1"}
     done.write_text(json.dumps({**json.loads(content), "trainer": other}))
     assert run("--out", str(finished)) == 0
     told = json.loads((finished / "summary.json").read_bytes())["trained_by"]
-    assert [each["cells"] for each in told] == [5, 1]
+    assert [each["cells"] for each in told] == [7, 1]
     shown = " ".join(capfd.readouterr().out.split())
-    assert "Its cells are from 2 versions of the code: 5 trained" in shown
-    assert "1 trained at revision fedcba98, modified, with jaxlib 0.1." in shown
+    assert "Its cells are from 2 versions of code or compiler: 7 by code" in shown
+    assert "1 by code fedcba98 with jaxlib 0.1." in shown
     assert "fedcba98" in (finished / "tables" / "claims.md").read_text()
     done.write_bytes(content)
     assert run("--out", str(finished)) == 0

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 
 import jax
@@ -21,6 +21,7 @@ from fishjax.files import write_atomically
 from fishjax.nn.lowering import Geometry, Kernels, Lowering, lowered_by
 from fishjax.nn.lowerings.canonical import CANONICAL
 from fishjax.nn.models import build
+from fishjax.provenance import digest
 from fishjax.setup import Hyper, Setup
 
 _ROUNDS, _ROUND_S, _FASTER = 5, 0.01, 0.95
@@ -63,38 +64,58 @@ def _remembered(shape: Geometry, tried: tuple[str, ...], mapping: RunMapping, wi
     """The fastest for a shape, from the user's cache or measured now and written there."""
     folder = private(cache_folder("measured"))
     if folder is None:
-        return _fastest(shape, tried, mapping, width)
-    about = (str(shape), tried, mapping, width, _device(), metadata.version("jaxlib"))
+        return _fastest(tried, _seconds(shape, tried, mapping, width))
+    code = digest("nn/lowerings"), digest("engine/sources"), metadata.version("jaxlib")
+    about = (str(shape), tried, mapping, width, _device(), code)
     file = folder / hashlib.sha256(repr(about).encode()).hexdigest()[:24]
     known = b""
     with contextlib.suppress(OSError):
         known = file.read_bytes()
     if found := next((name for name in tried if name.encode() == known), None):
         return found
-    found = _fastest(shape, tried, mapping, width)
-    with contextlib.suppress(OSError):
-        write_atomically(file, found.encode())
+    seconds = _seconds(shape, tried, mapping, width)
+    found = _fastest(tried, seconds)
+    if len(seconds) == len(tried):
+        with contextlib.suppress(OSError):
+            write_atomically(file, found.encode())
     return found
 
 
-def _fastest(shape: Geometry, tried: tuple[str, ...], mapping: RunMapping, width: int) -> str:
-    """Medians of interleaved rounds, on all devices at once as in a study.
-
-    One that the memory is too small for, beside the others, is left out; so may all be.
-    """
-    timed: dict[str, Callable[[], float]] = {}
-    for name in tried:
-        try:
-            timed[name] = _timer(kernels.lowering(name), shape, mapping, width)
-        except Exception as error:
-            if not is_of_memory(error):
-                raise
-    rounds = [{name: timer() for name, timer in timed.items()} for _ in range(_ROUNDS)]
-    seconds = {name: float(np.median([each[name] for each in rounds])) for name in timed}
+def _fastest(tried: tuple[str, ...], seconds: Mapping[str, float]) -> str:
+    """The first that was tried, unless another that was measured is enough faster."""
     if not seconds:
         return tried[0]
     best = min(seconds, key=lambda name: seconds[name])
     return best if seconds[best] < _FASTER * seconds.get(tried[0], np.inf) else tried[0]
+
+
+def _seconds(
+    shape: Geometry, tried: tuple[str, ...], mapping: RunMapping, width: int
+) -> dict[str, float]:
+    """Medians of interleaved rounds, on all devices at once as in a study.
+
+    Without those that the memory is too small for beside the others.
+    """
+    timers: dict[str, Callable[[], float]] = {}
+    taken: dict[str, list[float]] = {name: [] for name in tried}
+    for name in tried:
+        with _left_out_of_memory():
+            timers[name] = _timer(kernels.lowering(name), shape, mapping, width)
+    for _ in range(_ROUNDS):
+        for name, timer in timers.items():
+            with _left_out_of_memory():
+                taken[name].append(timer())
+    return {name: float(np.median(each)) for name, each in taken.items() if len(each) == _ROUNDS}
+
+
+@contextlib.contextmanager
+def _left_out_of_memory() -> Iterator[None]:
+    """Ends a block where memory runs out."""
+    try:
+        yield
+    except Exception as error:
+        if not is_of_memory(error):
+            raise
 
 
 def _timer(

@@ -215,7 +215,7 @@ class Requirement:
         return edges.get(self.expects, (self.contrast.direction * delta,))
 
     def admits(self, effect: float) -> bool:
-        """Whether it would be met by this effect, were that known exactly, in either direction."""
+        """Whether the effect is on the right side of its bounds; where it has to move, anywhere."""
         delta, along = self.contrast.delta, self.contrast.direction * effect
         return {"moves": True, "stays": abs(effect) < delta}.get(self.expects, along > delta)
 

@@ -110,7 +110,7 @@ def assess(found: Pairs, requirement: Requirement, alpha: float) -> Effect:
 
     A diverged pair, or an infinite difference, makes it the exact sign test, which needs only
     the order of values. p is the largest over the values of the effect that have to be refused
-    for the requirement to be met, and 1 where the estimate is beyond one of them.
+    for the requirement to be met, and 1 where the estimate is on the wrong side of a bound.
     """
     contrast, differences = requirement.contrast, found.differences
     method = paired.SIGN if found.ordinal else paired.SIGN_FLIP

@@ -9,10 +9,9 @@ most 0.05/m. The converse fails: Holm refuses more than the simultaneous interva
 that it alone would pass stays `inconclusive`.
 
 p tests the effects that a claim has to be told from: 0 for a directional one, -delta and +delta
-for a no-effect one (the larger p counts, and 1 beyond them), so that there too a small p speaks for
-the claim. An
-existential claim is read at the contrast with the smallest p, adjusted for that choice, of those
-in its direction where there is one.
+for a no-effect one (the larger p counts, and 1 beyond them), so that there too a small p speaks
+for the claim. An existential claim is read at the contrast with the smallest p, adjusted for that
+choice, of those in its direction where there is one.
 """
 
 from collections.abc import Iterable

@@ -165,12 +165,12 @@ def earlier_looks(summary: Mapping[str, Any]) -> str:
 
 
 def mixed_trainers(summary: Mapping[str, Any]) -> str:
-    """That not one version of the code trained all cells, or nothing."""
+    """That not all cells are from the same code and compiler, or nothing."""
     trainers = summary.get("trained_by", [])
     if len(trainers) < 2:
         return ""
     named = "; ".join(f"{each['cells']} {_by(each)}" for each in trainers)
-    return f"Its cells are from {len(trainers)} versions of the code: {named}."
+    return f"Its cells are from {len(trainers)} versions of code or compiler: {named}."
 
 
 def caveats(summary: Mapping[str, Any]) -> list[str]:
@@ -209,11 +209,10 @@ def _at(code: Mapping[str, Any]) -> str:
 
 
 def _by(trainer: Mapping[str, Any]) -> str:
-    """Which code and compiler trained some cells."""
-    if "jaxlib" not in trainer:
-        return "by a version that is not recorded"
-    modified = ", modified," if trainer["modified"] else ""
-    return f"trained{_at(trainer)}{modified} with jaxlib {trainer['jaxlib']}"
+    """Which code and compiler some cells are from."""
+    if trainer["code"] is None:
+        return "not recorded"
+    return f"by code {trainer['code'][:8]} with jaxlib {trainer['jaxlib']}"
 
 
 def _side(side: str | list[str]) -> str:

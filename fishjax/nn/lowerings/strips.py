@@ -48,7 +48,7 @@ def _write(
     columns: jax.Array, rows: jax.Array, x: jax.Array, g: jax.Array, geometry: Geometry
 ) -> tuple[jax.Array, jax.Array]:
     """The strips `[row, column, wide * channels]` of an image and `[row, column, high * out]` of a
-    gradient, written over those of others.
+    gradient, written over those of others. No pad ahead of an image is negative.
     """
     high, wide, channels, out = geometry.kernel
     (top, _), (left, _) = around_images(geometry)
