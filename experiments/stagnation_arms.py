@@ -27,6 +27,10 @@ TUNED_RATE = {"hyper.lr": Tuned("tuned")}
 SMALL_START = {"model.init": "normal", "hyper.init_gain": SMALL}
 SEEN = {"watch.also": ("curvature", "overshoot"), "watch.also_every": HALF}
 FEW_IMAGES = {"data.train_size": FEW}
+COMPLEX = {
+    "few, wide": {**FEW_IMAGES, "model.widths": (32, 64, 64, 128)},
+    "few, deep": {**FEW_IMAGES, "model.depth": 12},
+}
 ANNEALED = {"schedule.anneal": ANNEAL}
 CYCLES = {"schedule.kind": "triangular", "schedule.period": PERIOD, "schedule.floor": 0.1}
 TWICE = {"schedule.kind": "sgdr", "schedule.period": HALF, **TUNED_RATE}
@@ -51,8 +55,7 @@ TUNED_ARMS = (
     own_rate("less small weights", {**SMALL_START, "hyper.init_gain": 3 * SMALL}),
     own_rate("large weights", {"hyper.init_gain": LARGE}),
     own_rate("few", FEW_IMAGES),
-    own_rate("few, wide", {**FEW_IMAGES, "model.widths": (32, 64, 64, 128)}),
-    own_rate("few, deep", {**FEW_IMAGES, "model.depth": 12}),
+    *(own_rate(name, changes) for name, changes in COMPLEX.items()),
     own_rate("constant", ANNEALED),
     own_rate("cyclic", {**CYCLES, **ANNEALED}),
     own_rate("plain", PLAIN),
@@ -64,6 +67,10 @@ ARMS = (
     *TUNED_ARMS,
     Arm("watched", {**SEEN, **TUNED_RATE}),
     *(Arm(name, {**SEEN, "hyper.lr": Tuned("tuned", times)}) for name, times in LADDER.items()),
+    *(
+        Arm(f"{name}, equal rate", {**changes, "hyper.lr": Tuned("few")})
+        for name, changes in COMPLEX.items()
+    ),
     Arm("constant at the peak", {**ANNEALED, "hyper.lr": Tuned("cyclic")}),
     Arm("shuffled", {**CYCLES, **ANNEALED, "schedule.shuffled": 1, "hyper.lr": Tuned("cyclic")}),
     Arm("annealed", {**TWICE, **SEEN, "schedule.again": 0.0}),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.capacity import CHANGES, CLAIMS, CORNERS
+from experiments.capacity import CLAIMS
+from experiments.capacity_arms import CHANGES, CORNERS
 from fishjax.evidence.contrast import arms_of
 
 ERRORS = {

@@ -70,6 +70,17 @@ def test_a_level_is_read_at_the_crossing_and_not_measured_where_there_is_none(re
     np.testing.assert_array_equal(at_chance, [0.25, 0.75, np.nan])
 
 
+def test_without_an_epoch_the_arms_last_evaluation_is_read_and_no_earlier_one(results):
+    """An arm may be shorter than the others; a metric without a number at its end has none."""
+    short = {"arm": "fast", "epoch": 15.0}
+    for metric in ("train_loss", "train_accuracy"):
+        results[metric].loc[short] = np.nan
+    assert read(results, Reading("train_loss"), "fast").tolist() == [0.5, 1, 2]
+    results["train_loss"].loc[{"arm": "fast", "epoch": 10.0}] = np.nan
+    assert np.isnan(read(results, Reading("train_loss"), "fast")).all()
+    assert read(results, Reading("train_loss", epoch=5.0), "fast").tolist() == [1, 2, 4]
+
+
 def test_a_scale_is_taken_before_anything_is_subtracted(results):
     np.testing.assert_allclose(
         read(results, Reading("train_loss", scale="log2"), "fast"), [-2, -1, 0]

@@ -71,6 +71,11 @@ def verdict(study, *claims, placebos=()):
         (0.021 + SMALL, "no_effect", "inconclusive"),
         (-0.1 + SMALL, "no_effect", "inconclusive"),
         (0.0 + LARGE, "no_effect", "inconclusive"),
+        (-0.012 + SMALL, "equivalence", "supported"),
+        (0.1 + SMALL, "equivalence", "refuted"),
+        (-0.1 + SMALL, "equivalence", "refuted"),
+        (0.021 + SMALL, "equivalence", "inconclusive"),
+        (0.0 + LARGE, "equivalence", "inconclusive"),
     ],
 )
 @pytest.mark.parametrize("direction", [1, -1])
@@ -91,6 +96,7 @@ def test_the_interval_rules(effect, kind, expected, direction):
         (-0.1 + SMALL, "directional", "opposite"),
         (0.1 + SMALL, "no_effect", "benefit beyond delta"),
         (-0.1 + SMALL, "no_effect", "harm beyond delta"),
+        (-0.1 + SMALL, "equivalence", "an effect beyond delta"),
     ],
 )
 def test_the_note_says_why(effect, kind, words):

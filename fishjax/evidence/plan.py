@@ -47,7 +47,7 @@ AUC_DELTA = 0.03
 FACTOR_DELTA = math.log2(1.25)
 """Margin of readings that are log2 of a time or a norm: a factor of 1.25."""
 
-KINDS = ("directional", "no_effect", "existential")
+KINDS = ("directional", "no_effect", "equivalence", "existential")
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,17 @@ class Claim:
     """One sentence to be judged. A claim of several parts is several `Claim`s of one id.
 
     kind: `directional`, the outcome's contrast has its direction; `no_effect`, it stays inside
-    +-delta; `existential`, some contrast of the tuple `outcome` has its direction. mechanism: what
-    must show besides for the claim to be more than its outcome; a bare contrast has to move, and
-    an existential claim has one for each contrast of its outcome, or none. also: what must hold
+    +-delta, and a benefit beyond refutes it; `equivalence`, it stays there, and an effect beyond on
+    either side refutes it; `existential`, some contrast of the tuple `outcome` has its direction.
+    mechanism: what must show besides for the claim to be more than its outcome; a bare contrast has
+    to move, and an existential claim has one for each contrast, or none. also: what must hold
     besides the outcome. premise: what must hold for the claim to have an object. by_construction:
     fitting the scenario already fixed the contrast, so it gets no verdict on the data of the fit.
     """
 
     id: str
     text: str
-    kind: Literal["directional", "no_effect", "existential"]
+    kind: Literal["directional", "no_effect", "equivalence", "existential"]
     outcome: Contrast | tuple[Contrast, ...]
     mechanism: Contrast | Requirement | tuple[Contrast | Requirement, ...] | None = None
     also: tuple[Requirement, ...] = ()

@@ -20,9 +20,10 @@ def read(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
 
     A diverged run counts as chance at every epoch: accuracy 1/K, AUC 0.5. Its losses, its time to
     a crossing and its instability are infinite. Its gain in any of these is 0. Any other metric
-    keeps what was measured of its frozen state. An epoch after the last evaluation is not measured,
-    nor is the log2 of a negative number. Raises UsageError for a metric, arm, layer, species, share
-    or epoch that the results do not have.
+    keeps what was measured of its frozen state. Without an epoch the metric is read at the arm's
+    last evaluation, even where it had a number only earlier. An epoch after the last evaluation is
+    not measured, nor is the log2 of a negative number. Raises UsageError for a metric, arm, layer,
+    species, share or epoch that the results do not have.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         if reading.statistic == "instability":
@@ -30,7 +31,8 @@ def read(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
         else:
             scalars = _scaled(results, _level(results, reading, arm), reading)
             if reading.since is not None:
-                before = _at_epoch(_series(results, reading, arm), reading.since)
+                series = _series(results, reading, arm)
+                before = _at_epoch(results, series, arm, reading.since)
                 before = _or_worst(results, reading, arm, before)
                 scalars = less(scalars, _scaled(results, before, reading))
         return less(scalars, read(results, reading.minus, arm)) if reading.minus else scalars
@@ -50,7 +52,7 @@ def diverged(results: xr.Dataset, arm: str) -> npt.NDArray[np.bool_]:
 def _level(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
     """The reading at its epoch or crossing, before its scale."""
     if reading.when is None:
-        level = _at_epoch(_series(results, reading, arm), reading.epoch)
+        level = _at_epoch(results, _series(results, reading, arm), arm, reading.epoch)
         return _or_worst(results, reading, arm, level)
     time = _crossing(results, reading.when, arm)
     if reading.metric == TIME:
@@ -113,18 +115,27 @@ def _series(results: xr.Dataset, reading: Reading, arm: str) -> xr.DataArray:
     return values.min(left_open) if reading.statistic == "least" else values.mean(left_open)
 
 
-def _at_epoch(values: xr.DataArray, epoch: float | None) -> Scalars:
-    """The values at an epoch, or at the last one measured; NaN after that, or if none was."""
+def _last_evaluation(results: xr.Dataset, arm: str) -> float:
+    """The last epoch at which anything was measured of an arm; NaN where nothing ever was."""
+    measured = np.zeros(results.sizes["epoch"], bool)
+    for values in results.data_vars.values():
+        if {"arm", "epoch"} <= set(values.dims):
+            known = _choose(values, "arm", arm).notnull()
+            measured |= known.any([dim for dim in known.dims if dim != "epoch"]).values
+    return float(results["epoch"].where(measured).max())
+
+
+def _at_epoch(results: xr.Dataset, values: xr.DataArray, arm: str, epoch: float | None) -> Scalars:
+    """The values at an epoch, or at the arm's last; NaN after the last that has any."""
     if "epoch" not in values.dims:
         if epoch is not None:
             raise UsageError(f"{values.name} is measured once a run, not at epoch {epoch:g}")
         return values.values
+    wanted = _last_evaluation(results, arm) if epoch is None else epoch
     evaluated = values.dropna("epoch", how="all")
-    if not evaluated.sizes["epoch"] or (epoch is not None and epoch > evaluated["epoch"].max()):
+    if not evaluated.sizes["epoch"] or wanted > evaluated["epoch"].max():
         return np.full(values.sizes["seed"], np.nan)
-    if epoch is None:
-        return evaluated.isel(epoch=np.argmax(evaluated["epoch"].values)).values
-    return _choose(evaluated, "epoch", epoch).values
+    return _choose(evaluated, "epoch", wanted).values
 
 
 def _choose(values: xr.DataArray, dim: str, wanted: str | float) -> xr.DataArray:

@@ -66,7 +66,7 @@ def try_claim(claim: Claim, alpha: float, results: xr.Dataset) -> Trial:
     mechanisms, since the choice of one is the data's. Raises UsageError where the claim asks for
     what the results do not have.
     """
-    expects = "stays" if claim.kind == "no_effect" else "moves"
+    expects = "stays" if claim.kind in ("no_effect", "equivalence") else "moves"
     outcomes = [Requirement(contrast, expects) for contrast in claim.outcomes]
     return Trial(
         claim,

@@ -9,9 +9,9 @@ most 0.05/m. The converse fails: Holm refuses more than the simultaneous interva
 that it alone would pass stays `inconclusive`.
 
 p tests the effects that a claim has to be told from: 0 for a directional one, -delta and +delta
-for a no-effect one (the larger p counts, and 1 beyond them), so that there too a small p speaks
-for the claim. An existential claim is read at the contrast with the smallest p, adjusted for that
-choice, of those in its direction where there is one.
+for one of no effect or equivalence (the larger p counts, and 1 beyond them), so that there too a
+small p speaks for the claim. An existential claim is read at the contrast with the smallest p,
+adjusted for that choice, of those in its direction where there is one.
 """
 
 from collections.abc import Iterable
@@ -80,7 +80,8 @@ def _premise_missed(finding: Finding) -> str:
     return f"the premise {how}: {finding.words}"
 
 
-def _rule_directional(trial: Trial) -> Ruling:
+def _rule_required_outcome(trial: Trial) -> Ruling:
+    """The outcome moves as claimed, or stays inside +-delta; the opposite refutes it."""
     outcome = trial.outcome
     if outcome.met:
         return Ruling("supported")
@@ -119,7 +120,8 @@ def _rule_existential(trial: Trial) -> Ruling:
 
 
 _RULES = {
-    "directional": _rule_directional,
+    "directional": _rule_required_outcome,
+    "equivalence": _rule_required_outcome,
     "no_effect": _rule_no_effect,
     "existential": _rule_existential,
 }
