@@ -27,6 +27,11 @@ TUNED_RATE = {"hyper.lr": Tuned("tuned")}
 SMALL_START = {"model.init": "normal", "hyper.init_gain": SMALL}
 SEEN = {"watch.also": ("curvature", "overshoot"), "watch.also_every": HALF}
 FEW_IMAGES = {"data.train_size": FEW}
+STARTS = {
+    "small weights": SMALL_START,
+    "less small weights": {**SMALL_START, "hyper.init_gain": 3 * SMALL},
+    "large weights": {"hyper.init_gain": LARGE},
+}
 COMPLEX = {
     "few, wide": {**FEW_IMAGES, "model.widths": (32, 64, 64, 128)},
     "few, deep": {**FEW_IMAGES, "model.depth": 12},
@@ -43,6 +48,11 @@ def own_rate(name: str, changes: dict) -> Arm:
     return Arm(name, {**changes, "hyper.lr": Tuned(name)})
 
 
+def at_equal_rate(name: str, changes: dict, twin: str) -> Arm:
+    """The same arm at the rate that was tuned for its twin."""
+    return Arm(f"{name}, equal rate", {**changes, "hyper.lr": Tuned(twin)})
+
+
 def branch(order: int) -> Arm:
     """The annealed network trained on with another order and a tenth of the rate, re-annealed."""
     other = {"schedule.again": 0.1, "optim.order": order, "optim.order_from": HALF}
@@ -51,9 +61,7 @@ def branch(order: int) -> Arm:
 
 TUNED_ARMS = (
     own_rate("tuned", {}),
-    own_rate("small weights", SMALL_START),
-    own_rate("less small weights", {**SMALL_START, "hyper.init_gain": 3 * SMALL}),
-    own_rate("large weights", {"hyper.init_gain": LARGE}),
+    *(own_rate(name, changes) for name, changes in STARTS.items()),
     own_rate("few", FEW_IMAGES),
     *(own_rate(name, changes) for name, changes in COMPLEX.items()),
     own_rate("constant", ANNEALED),
@@ -67,10 +75,8 @@ ARMS = (
     *TUNED_ARMS,
     Arm("watched", {**SEEN, **TUNED_RATE}),
     *(Arm(name, {**SEEN, "hyper.lr": Tuned("tuned", times)}) for name, times in LADDER.items()),
-    *(
-        Arm(f"{name}, equal rate", {**changes, "hyper.lr": Tuned("few")})
-        for name, changes in COMPLEX.items()
-    ),
+    *(at_equal_rate(name, changes, "few") for name, changes in COMPLEX.items()),
+    *(at_equal_rate(name, changes, "tuned") for name, changes in STARTS.items()),
     Arm("constant at the peak", {**ANNEALED, "hyper.lr": Tuned("cyclic")}),
     Arm("shuffled", {**CYCLES, **ANNEALED, "schedule.shuffled": 1, "hyper.lr": Tuned("cyclic")}),
     Arm("annealed", {**TWICE, **SEEN, "schedule.again": 0.0}),
@@ -80,8 +86,5 @@ ARMS = (
     Arm("plain, equal rate", {**PLAIN, **TUNED_RATE}),
     Arm("plain, rescaled rate", {**PLAIN, "hyper.lr": Tuned("tuned", 10.0)}),
     Arm("other order", {"optim.order": 1, **TUNED_RATE}),
-    Arm(
-        "leaky",
-        {**SMALL_START, "model.activation": "leaky_relu", "hyper.lr": Tuned("small weights")},
-    ),
+    Arm("leaky", {**SMALL_START, "model.activation": "leaky_relu", **TUNED_RATE}),
 )

@@ -202,8 +202,8 @@ CLAIMS = (
         outcome=tuple(
             Contrast(START_SLOPE, f"relu {other}", "relu", 1, FLOW_DELTA) for other in OTHERS
         ),
-        note="under another start it falls more steeply; the variance that another start loses on "
-        "that way is algebra, and scales a gradient and its weights alike",
+        note="under another start it falls more steeply, which algebra all but excludes: a "
+        "rectifier scales with its weights, and so do its gradients",
     ),
 )
 PLACEBOS = (

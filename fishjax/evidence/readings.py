@@ -131,11 +131,15 @@ def _at_epoch(results: xr.Dataset, values: xr.DataArray, arm: str, epoch: float 
         if epoch is not None:
             raise UsageError(f"{values.name} is measured once a run, not at epoch {epoch:g}")
         return values.values
-    wanted = _last_evaluation(results, arm) if epoch is None else epoch
     evaluated = values.dropna("epoch", how="all")
-    if not evaluated.sizes["epoch"] or wanted > evaluated["epoch"].max():
+    if not evaluated.sizes["epoch"]:
         return np.full(values.sizes["seed"], np.nan)
-    return _choose(evaluated, "epoch", wanted).values
+    last = float(evaluated["epoch"].max())
+    if epoch is None:
+        epoch = last if last == results["epoch"].max() else _last_evaluation(results, arm)
+    if epoch > last:
+        return np.full(values.sizes["seed"], np.nan)
+    return _choose(evaluated, "epoch", epoch).values
 
 
 def _choose(values: xr.DataArray, dim: str, wanted: str | float) -> xr.DataArray:
