@@ -62,13 +62,13 @@ def run(study: Study, arguments: Sequence[str] | None, stop: Stop, start: float)
     request = _request(study, options)
     job = Fitting(study, request) if options.fit else Session(study, request)
     console = Console(stderr=True)
-    console.print(_announcement(job), soft_wrap=True, highlight=False)
+    console.print(_announcement(job), soft_wrap=True, highlight=False, markup=False)
     if options.dry_run:
         return DONE
     with job.place.alone(job.seeds):
         job.pin()
         for line in job.place.engine.said:
-            console.print(line, soft_wrap=True, highlight=False)
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
         found = _concluded(job, console, stop, start)
     if found is None:
         console.print("This shard is done, others are not: run the same command again.")

@@ -34,6 +34,7 @@ from fishjax.sweep import TUNING_SEEDS_FROM, Cell, parse_seeds, slug
 
 EPOCHS = 100
 OURS = ("schedule.", "watch.", "hyper.lr")
+FLOAT32 = np.finfo(np.float32)
 
 
 def find(
@@ -90,6 +91,8 @@ def configuration(changes: Mapping[str, Any], low: float, high: float) -> Config
             raise UsageError(f"a range test sets {key} itself; the rates are --low and --high")
     if not (0 < low < high and math.isfinite(high)):
         raise UsageError(f"--low {low:g} must be above 0 and below --high {high:g}")
+    if low / high < FLOAT32.tiny or high > FLOAT32.max:
+        raise UsageError(f"--low {low:g} and --high {high:g} are too far apart for float32")
     ours = {
         "schedule.kind": "range_test",
         "schedule.floor": low / high,

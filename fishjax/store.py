@@ -49,9 +49,10 @@ class CellFolder:
     def about(self) -> dict[str, Any] | None:
         """What `start` was told, or None where it cannot be read."""
         try:
-            return json.loads((self.path / _CONFIG).read_bytes())
+            told = json.loads((self.path / _CONFIG).read_bytes())
         except (OSError, ValueError):
             return None
+        return told if isinstance(told, dict) and {"arm", "seed"} <= told.keys() else None
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Appends one line to `metrics.jsonl`, to be read while the run goes on."""

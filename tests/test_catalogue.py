@@ -1,6 +1,7 @@
 """Prepared catalogue sets are read through `tfds.data_source`, without TensorFlow."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,16 @@ def write_metadata(folder, name, file_format, splits):
     builder.info.set_splits(tfds.core.SplitDict(infos))
     Path(builder.data_dir).mkdir(parents=True)
     builder.info.write_to_directory(builder.data_dir)
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[: len(whole) // 2], lambda _: b""])
+def test_a_damaged_shard_is_named(prepared, tmp_path, monkeypatch, damage):
+    shutil.copytree(prepared, tmp_path / "damaged")
+    shard = next((tmp_path / "damaged").rglob("tiny_reef-train.array_record-*"))
+    shard.write_bytes(damage(shard.read_bytes()))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "damaged"))
+    with pytest.raises(DataError, match="tfds:tiny_reef cannot be read"):
+        read_tfds("tiny_reef", 8)
 
 
 def test_a_prepared_set_has_a_pool_and_a_fixed_test():

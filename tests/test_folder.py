@@ -2,6 +2,7 @@
 
 import csv
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from fishjax.data.dataset import DataError
 from fishjax.data.fish4knowledge import SPECIES, read_f4k
-from fishjax.data.folder import read_folder
+from fishjax.data.folder import read_folder, subfolders
 from fishjax.data.source import open_source
 from fishjax.fields import UsageError
 
@@ -94,6 +95,35 @@ def test_index_groups_photographs(reef):
 FULL = [("goby/B.JPEG", 1), ("goby/z.jpg", 1), ("wrasse/a.png", 2), ("wrasse/b.png", 2)]
 
 
+def test_space_about_a_group_makes_no_other(reef):
+    rows = [*FULL[:3], ("wrasse/b.png", "2 "), ("wrasse/C.png", " 1")]
+    write_index(reef / "index.csv", ("file", "group"), *rows)
+    assert len(set(read_folder(str(reef), 8).groups.tolist())) == 2
+
+
+def test_an_index_that_leads_nowhere_is_not_taken_for_none(reef):
+    (reef / "index.csv").symlink_to("not fetched.csv")
+    with pytest.raises(DataError, match=r"cannot be read: .*No such file"):
+        read_folder(str(reef), 8)
+
+
+def test_an_empty_index_is_refused(reef):
+    (reef / "index.csv").write_bytes(b"")
+    with pytest.raises(DataError, match="has no column 'file'"):
+        read_folder(str(reef), 8)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_named(reef, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "is_dir", denied)
+    with pytest.raises(DataError, match=r"cannot be opened: .*Permission denied"):
+        read_folder(str(reef), 8)
+    with pytest.raises(DataError, match="goby cannot be opened: Permission denied"):
+        subfolders(reef)
+
+
 @pytest.mark.parametrize(
     ("header", "rows", "reason"),
     [
@@ -101,6 +131,7 @@ FULL = [("goby/B.JPEG", 1), ("goby/z.jpg", 1), ("wrasse/a.png", 2), ("wrasse/b.p
         (("file", "group"), FULL, "does not list wrasse/C.png"),
         (("file", "group"), [*FULL, ("goby/z.jpg", 1)], "lists goby/z.jpg twice"),
         (("file", "group"), [*FULL, ("wrasse/C.png", 1), ("../x.png", 1)], "lists ../x.png, which"),
+        (("file", "group"), [*FULL, ("wrasse/C.png",)], "row 5, ends before its group"),
     ],
 )
 def test_an_index_that_does_not_fit_is_refused(reef, header, rows, reason):
@@ -214,7 +245,7 @@ def test_fish4knowledge_that_does_not_fit_is_refused(listed, tmp_path):
     refused("1 of 3 photographs .*fish_0071_000125.png does not exist")
     index.write_text(text.replace("fish_0071_000123.png", "../../whole.png"))
     paint(tmp_path / "whole.png", 1)
-    refused("whole.png lies outside the data's folder")
+    refused("whole.png, not a name in fish_02")
     index.write_text(text + text.splitlines()[-1].replace(",7", ",8") + "\n")
     refused("lists .* twice")
     lines = text.splitlines()
@@ -226,6 +257,15 @@ def test_fish4knowledge_that_does_not_fit_is_refused(listed, tmp_path):
     refused("both .* and 'Other'")
     index.write_text(text.splitlines()[0])
     refused("holds no photographs")
+    index.write_text(text.replace(SPECIES[17], SPECIES[1]))
+    refused(f"2 species called {SPECIES[1]!r}")
+    index.write_text(text.replace(SPECIES[17], ""))
+    refused("a species without a name")
+    index.write_bytes(text.encode().replace(b"Scaridae", b"Scarid\xe9"))
+    assert read_f4k(str(listed), 8).species[1] == r"Scarid\udce9"
+    (listed / "fish_18_old").mkdir()
+    refused("fish_18_old and .* are both of class fish_18")
+    (listed / "fish_18_old").rmdir()
     index.unlink()
     odd = next((listed).glob("fish_18*")) / "fish_9.png"
     paint(odd, 1)

@@ -182,6 +182,8 @@ def test_the_rates_are_those_the_optimiser_takes(found):
     ("options", "message"),
     [
         (["--low", 1, "--high", 0.1], "must be above 0 and below"),
+        (["--low", 1e-39], "too far apart for float32"),
+        (["--high", 1e39], "too far apart for float32"),
         (["--set", "hyper.lr=0.1"], "sets hyper.lr itself"),
         (["--set", "schedule.kind=cosine"], "sets schedule.kind itself"),
         (["--set", "hyper.momentun=0.1"], "did you mean 'hyper.momentum'"),

@@ -113,7 +113,9 @@ def test_a_list_keeps_its_order(tmp_path):
 
 def test_links_within_the_folder_and_odd_names_are_followed(tmp_path):
     save(tmp_path / "a.png", NOISE)
-    (tmp_path / "b.PNG").symlink_to("a.png")
+    (tmp_path / "kept").mkdir()
+    save(tmp_path / "kept" / "b.png", NOISE)
+    (tmp_path / "b.PNG").symlink_to("kept/b.png")
     odd = tmp_path / os.fsdecode(b"poisson-\xe9\n.png")
     odd.write_bytes((tmp_path / "a.png").read_bytes())
     images = decode_all([tmp_path / "a.png", tmp_path / "b.PNG", odd], tmp_path, 24)
@@ -124,6 +126,31 @@ def test_links_within_the_folder_and_odd_names_are_followed(tmp_path):
         decode_all([odd], tmp_path, 24)
     str(refusal.value).encode()
     assert printable("mérou.png") == "mérou.png"
+
+
+def test_two_paths_of_one_file_are_refused(tmp_path):
+    save(tmp_path / "a.png", NOISE)
+    (tmp_path / "b.png").symlink_to("a.png")
+    with pytest.raises(DataError, match=r"b.png is the same file as .*a.png"):
+        decode_all([tmp_path / "a.png", tmp_path / "b.png"], tmp_path, 24)
+
+
+@pytest.mark.parametrize("tail", [0.25, 0.02])
+def test_a_png_whose_checksums_are_wrong_is_refused(tmp_path, tail):
+    """As an interrupted download into a file of its full length leaves it."""
+    smooth = np.tile(np.arange(40, dtype=np.uint8)[:, None, None], (1, 60, 3))
+    whole = save(tmp_path / "whole.png", smooth + (NOISE >> 5)).read_bytes()
+    cut = int(len(whole) * (1 - tail))
+    (tmp_path / "cut.png").write_bytes(whole[:cut] + bytes(len(whole) - cut))
+    with pytest.raises(DataError, match=r"cut\.png cannot be decoded"):
+        decoded(tmp_path / "cut.png")
+
+
+def test_the_transparent_value_of_deep_grey_is_black(tmp_path):
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(
+        tmp_path / "deep.png", transparency=40_000
+    )
+    assert (decoded(tmp_path / "deep.png", 4) == 0).all()
 
 
 def decoded(path, size=20):

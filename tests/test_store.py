@@ -45,6 +45,14 @@ def test_a_cell_exists_once_it_is_committed(sweep):
     assert sweep.started() == [({"arm": "arm", "seed": 0}, cell)]
 
 
+@pytest.mark.parametrize("content", [b"[1]", b'{"x": 1}', b'"a"', b"{", b""])
+def test_a_cell_that_does_not_say_whose_it_is_is_passed_over(sweep, content):
+    cell = committed(sweep)
+    (cell.path / "config.json").write_bytes(content)
+    assert cell.about() is None
+    assert sweep.started() == []
+
+
 FILES = ["config.json", "metrics.jsonl", "metrics.parquet", "params/weights"]
 
 

@@ -1,7 +1,7 @@
 """Image sets of the tensorflow-datasets catalogue, prepared as array_record, without TensorFlow."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,7 @@ def read_tfds(name: str, image_size: int) -> Dataset:
     sizes = [len(source) for source in sources.values()]
     images = np.empty((sum(sizes), image_size, image_size, 3), np.uint8)
     labels = np.empty(len(images), np.int32)
-    examples = (source[i] for source in sources.values() for i in range(len(source)))
-    for row, example in enumerate(examples):
+    for row, example in enumerate(_examples(name, sources.values())):
         images[row] = _scaled(name, example["image"], image_size)
         labels[row] = example["label"]
     if labels.min(initial=0) < 0:
@@ -85,6 +84,18 @@ def _sources(name: str, builder: Any) -> dict[str, Sequence[Any]]:
         f"run tfds.builder({name!r}, file_format='array_record').download_and_prepare(), "
         "and set TFDS_DATA_DIR if its data_dir is not the usual one"
     )
+
+
+def _examples(name: str, sources: Iterable[Sequence[Any]]) -> Iterator[Any]:
+    """Every example; what their files are damaged by is the reader's to raise, as it likes."""
+    for source in sources:
+        for i in range(len(source)):
+            try:
+                example = source[i]
+            except Exception as error:
+                reason = str(error).strip().partition("\n")[0]
+                raise DataError(f"tfds:{name} cannot be read: {reason}") from error
+            yield example
 
 
 def _scaled(name: str, pixels: np.ndarray, image_size: int) -> np.ndarray:

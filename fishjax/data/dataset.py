@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -40,6 +41,11 @@ class Dataset:
                 raise ValueError(f"{name} does not have one entry per image")
         if len(self.species) < 2:
             raise DataError(f"{self.spec} has {len(self.species)} species; at least 2 are needed")
+        if "" in self.species:
+            raise DataError(f"{self.spec} has a species without a name")
+        for name, count in Counter(self.species).items():
+            if count > 1:
+                raise DataError(f"{self.spec} has {count} species called {name!r}")
 
     def digest(self) -> str:
         """sha256 over pixels, labels, groups, split and names: equal digests train equal runs."""

@@ -1,5 +1,6 @@
 """Fish4Knowledge: 23 reef species, filmed; frames of one trajectory are one group."""
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from fishjax.data.dataset import DataError, Dataset
-from fishjax.data.folder import enumerated, open_folder, photographs, read_table, subfolders
+from fishjax.data.folder import (
+    enumerated,
+    is_folder,
+    open_folder,
+    photographs,
+    read_table,
+    subfolders,
+)
 from fishjax.data.photographs import decode_all, printable
 from fishjax.fields import nearest
 
@@ -61,7 +69,7 @@ def read_f4k(path: str, image_size: int) -> Dataset:
     """
     root = open_folder(path)
     index = root / "index.csv"
-    found = _listed(index) if index.exists() else _archived(root)
+    found = _listed(index) if os.path.lexists(index) else _archived(root)
     if not found:
         raise DataError(f"{printable(root)} holds no photographs")
     codes = sorted({photograph.code for photograph in found})
@@ -82,7 +90,7 @@ def _listed(index: Path) -> list[_Photograph]:
     found: dict[Path, _Photograph] = {}
     names: dict[str, str] = {}
     for row in read_table(index, ("f4k_class", "species", "track", "file")):
-        code, name = row["f4k_class"], row["species"]
+        code, name = row["f4k_class"], printable(row["species"])
         if code not in folders:
             raise DataError(
                 f"{printable(index)} names class {code!r}, which has no folder"
@@ -95,6 +103,8 @@ def _listed(index: Path) -> list[_Photograph]:
         file = folders[code] / row["file"]
         if file in found:
             raise DataError(f"{printable(index)} lists {printable(file)} twice")
+        if "/" in row["file"]:
+            raise DataError(f"{printable(index)} lists {printable(file)}, not a name in {code}")
         found[file] = _Photograph(file, code, name, row["track"] or str(file))
     return list(found.values())
 
@@ -102,7 +112,7 @@ def _listed(index: Path) -> list[_Photograph]:
 def _archived(root: Path) -> list[_Photograph]:
     """What the folders of the published archive hold, in byte order."""
     inner = root / "fish_image"
-    folders = _classes(inner if inner.is_dir() else root)
+    folders = _classes(inner if is_folder(inner) else root)
     if not folders:
         raise DataError(
             f"{printable(root)} has neither index.csv nor folders fish_01, fish_02, ..."
@@ -122,5 +132,12 @@ def _archived(root: Path) -> list[_Photograph]:
 
 def _classes(folder: Path) -> dict[str, Path]:
     """The sub-folders named `fish_NN` or `fish_NN_...`, by their `fish_NN`."""
-    named = ((_FOLDER.fullmatch(entry.name), entry) for entry in subfolders(folder))
-    return {match[1]: entry for match, entry in named if match}
+    found: dict[str, Path] = {}
+    for entry in subfolders(folder):
+        if match := _FOLDER.fullmatch(entry.name):
+            earlier = found.setdefault(match[1], entry)
+            if earlier is not entry:
+                raise DataError(
+                    f"{printable(entry)} and {printable(earlier)} are both of class {match[1]}"
+                )
+    return found

@@ -49,7 +49,7 @@ def read_folder(path: str, image_size: int) -> Dataset:
         spec=f"folder:{path}",
         images=decode_all(files, root, image_size),
         labels=np.array(labels, np.int32),
-        groups=_indexed(index, files) if index.exists() else np.arange(len(files), dtype=np.int32),
+        groups=_indexed(index, files) if os.path.lexists(index) else enumerated(range(len(files))),
         species=tuple(printable(folder.name) for folder in folders),
         fixed_test=np.zeros(len(files), bool),
     )
@@ -73,7 +73,15 @@ def open_folder(path: str) -> Path:
 
 def subfolders(folder: Path) -> list[Path]:
     """The sub-folders that are not hidden, in byte order of their names."""
-    return [entry for entry in _entries(folder) if entry.is_dir()]
+    return [entry for entry in _entries(folder) if is_folder(entry)]
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder, links followed; DataError where that cannot be seen."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DataError(f"{printable(path)} cannot be opened: {error.strerror}") from None
 
 
 def photographs(folder: Path) -> list[Path]:
@@ -92,21 +100,27 @@ def photographs(folder: Path) -> list[Path]:
 
 
 def read_table(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of a CSV file; DataError, with the nearest header, where a column is missing."""
+    """The rows of a CSV file, without space about a cell; other columns may be empty in some.
+
+    Raises DataError, with the nearest header, where one of `columns` is missing, and where a row
+    ends before it.
+    """
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.DictReader(file, restval="")
+            reader = csv.DictReader(file, restval=None)
+            header = [name for name in reader.fieldnames or () if name]
             rows = list(reader)
     except (OSError, csv.Error) as error:
         raise DataError(f"{printable(path)} cannot be read: {error}") from None
-    header = [name for name in reader.fieldnames or () if name]
     for column in columns:
         if column not in header:
             raise DataError(f"{printable(path)} has no column {column!r}{nearest(column, header)}")
-    return rows
+        if short := next((n for n, row in enumerate(rows, 1) if row[column] is None), None):
+            raise DataError(f"{printable(path)}, row {short}, ends before its {column}")
+    return [{name: (row[name] or "").strip() for name in header} for row in rows]
 
 
-def enumerated(names: Sequence[str]) -> np.ndarray:
+def enumerated(names: Sequence) -> np.ndarray:
     """int32 `[example]`: equal names have equal numbers, counted from 0."""
     return np.unique(names, return_inverse=True)[1].astype(np.int32)
 

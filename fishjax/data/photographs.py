@@ -38,8 +38,10 @@ _NAMED = 5
 def decode_all(paths: Sequence[Path], root: Path, image_size: int) -> np.ndarray:
     """uint8 `[file, image_size, image_size, 3]`, decoded by a few threads.
 
-    Raises DataError that names the first few files `decode` refuses, and how many there are.
+    Raises DataError that names two paths of one file, or the first few files that `decode` refuses
+    and how many there are.
     """
+    _refuse_twice(paths)
     images = np.empty((len(paths), image_size, image_size, 3), np.uint8)
     place = root.resolve()
 
@@ -85,7 +87,7 @@ def decode(path: Path, root: Path, image_size: int) -> np.ndarray:
                     "million in all"
                 )
             with _one_large_at_a_time if pixels > _LARGE else contextlib.nullcontext():
-                return fit(image, image_size)
+                return fit(_whole(image, file), image_size)
     except DataError as refusal:
         raise DataError(f"{printable(path)} {refusal}") from None
     except Exception as error:  # a decoder meets hostile bytes: whatever it raises is the file's
@@ -106,7 +108,7 @@ def fit(image: Image.Image, image_size: int) -> np.ndarray:
     image.draft(None, (2 * image_size, 2 * image_size))
     deep = image.mode.startswith("I")
     if deep:
-        image = image.convert("I")
+        image = _deep(image)
     elif image.has_transparency_data:
         image = (image if image.mode == "RGBA" else image.convert("RGBA")).convert("RGBa")
     else:
@@ -121,12 +123,37 @@ def fit(image: Image.Image, image_size: int) -> np.ndarray:
     return pixels[:, :, :3]
 
 
+def _deep(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits as mode I; where a value of it is said to be transparent, that is black."""
+    values = np.array(image.convert("I"))
+    values[values == image.info.get("transparency")] = 0
+    return Image.fromarray(values)
+
+
+def _refuse_twice(paths: Sequence[Path]) -> None:
+    """Raises DataError where two paths lead to one file, which would be two photographs."""
+    known: dict[str, Path] = {}
+    for path in paths:
+        earlier = known.setdefault(os.path.realpath(path), path)
+        if earlier is not path:
+            raise DataError(f"{printable(path)} is the same file as {printable(earlier)}")
+
+
 def printable(path: Path | str) -> str:
     """A path as text that any terminal and any UTF-8 file can take."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
         for letter in str(path)
     )
+
+
+def _whole(image: Image.Image, file: BinaryIO) -> Image.Image:
+    """The image, opened again if a PNG: its checksums are looked at, which decoding does not do."""
+    if not isinstance(image, PngImageFile):
+        return image
+    image.verify()
+    file.seek(0)
+    return PngImageFile(file)
 
 
 def _opened(path: Path, root: Path) -> BinaryIO:
