@@ -41,8 +41,12 @@ def test_random_labels_are_decided_as_often_as_the_exact_test_says():
 @pytest.mark.parametrize(
     "broken",
     [
-        {"p": lambda differences: paired.sign_flip(differences) / 2},
-        {"interval": lambda differences, a: paired.sign_flip_interval(differences, 2 * a)},
+        {"p": lambda differences, tie: paired.sign_flip(differences, tie) / 2},
+        {
+            "interval": lambda differences, a, tie: paired.sign_flip_interval(
+                differences, 2 * a, tie
+            )
+        },
     ],
     ids=["p halved", "interval too narrow"],
 )

@@ -59,6 +59,18 @@ def test_ties_count_as_in_the_enumeration(rows, theta):
         assert course.p(theta) == enumerated(table, member, theta)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_ties_survive_rounding_to_float32(seed):
+    """Accuracies of a number of images: differences are whole counts but for their rounding."""
+    draw = np.random.default_rng(seed)
+    hits = draw.integers(100, 150, (8, 4))
+    kept = (hits / np.float32(200)).astype(np.float32).astype(float)
+    rounded = max_t(kept[:, :3] - kept[:, 3:], ties=[2e-7] * 3)
+    whole = max_t(hits[:, :3] - hits[:, 3:])
+    for found, exact in zip(rounded, whole, strict=True):
+        assert found.p(0.0) == exact.p(0.0)
+
+
 def test_one_contrast_is_the_sign_flip_test():
     for n in (6, 9, 12):
         d = np.random.default_rng(n).normal(0.6, 1, n)

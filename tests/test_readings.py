@@ -49,6 +49,13 @@ def test_the_time_of_a_crossing_is_the_first_evaluation_there(results):
     assert read(results, falling, "fast").tolist() == [5, 10, 15]
 
 
+def test_a_level_is_reached_by_what_float32_keeps_of_it(results):
+    results["train_accuracy"].loc[{"arm": "fast", "seed": 0, "epoch": 5.0}] = np.float32(0.9)
+    assert float(np.float32(0.9)) < 0.9
+    reached = Crossing("train_accuracy", 0.9)
+    assert read(results, Reading("epoch", when=reached), "fast")[0] == 5
+
+
 def test_a_time_is_censored_where_the_run_diverged_or_never_came_so_far(results):
     """Whatever it had reached before; both censored differ by nothing, one alone by infinity."""
     later = Contrast(Reading("epoch", when=REACHED), "slow", "fast", 1, 1.0)

@@ -206,7 +206,7 @@ def test_infinite_differences_are_ordered_and_never_reach_json():
     study = results(outcome=[math.inf] * 5 + [1.0, 2.0, 3.0])
     ruled, entry = verdict(study, claim())
     assert (ruled, entry["test"]) == ("supported", "sign")
-    assert (entry["effect"], entry["ci"]) == (None, [1.0, None])
+    assert (entry["effect"], entry["ci"]) == (None, [pytest.approx(1.0), None])
     assert entry["infinite"] == [1, 0, 1]
     assert "infinite" in entry["note"]
 
@@ -228,6 +228,37 @@ def test_what_was_not_measured_decides_nothing_and_is_named(what):
     assert (part["effect"], part["ci"], part["p"]) == (None, [None, None], 1)
     assert "infinite" not in part
     assert "1000" not in entry["note"]
+
+
+HITS = np.array([179, 187, 172, 159, 209, 174, 162, 202])
+MORE = np.array([5, 6, 3, 0, 2, 5, 4, -3])
+"""5 + 3 = 6 + 2 and others: sums of such differences tie."""
+
+
+def counted(hits, images):
+    """Accuracies as a study keeps them: float32, read as float64."""
+    return (hits / np.float32(images)).astype(np.float32).astype(float)
+
+
+@pytest.mark.parametrize("images", [225, 240])
+def test_counts_tie_whatever_their_accuracies_were_rounded_to(images):
+    study = results(outcome=np.zeros(8))
+    for arm, hits in (("base", HITS), ("arm", HITS + MORE)):
+        study["outcome"].loc[{"arm": arm, "epoch": 10.0}] = counted(hits, images)
+    ruled, entry = verdict(study, claim())
+    assert (ruled, entry["p"]) == ("inconclusive", paired.sign_flip(MORE)) == (ruled, 0.0625)
+    assert entry["ci"][0] <= 0
+
+
+def test_a_run_at_chance_ties_with_a_diverged_one_in_five_species():
+    study = results(outcome=np.zeros(16), diverged=[("base", seed) for seed in range(16)])
+    study = study.rename(outcome="test_accuracy").assign_attrs(classes=5)
+    hits = np.where(np.arange(16) < 10, 70, 20)
+    study["test_accuracy"].loc[{"arm": "arm", "epoch": 10.0}] = counted(hits, 100)
+    chance = Claim("1", "text", "directional", contrast("test_accuracy"))
+    ruled, entry = verdict(study, chance)
+    assert (ruled, entry["test"]) == ("inconclusive", "sign")
+    assert entry["p"] == pytest.approx(paired.sign(np.where(hits > 20, 0.5, 0.0)))
 
 
 def test_p_is_adjusted_over_the_claims_and_supported_is_always_significant():

@@ -11,6 +11,8 @@ from fishjax.fields import UsageError
 TIME = "epoch"
 """The metric that is the time itself, read at a crossing."""
 SCALES = {"plain": "", "log2": "in doublings", "logit": "in logits", "guess": "in guesses"}
+NEAR = 1e-6
+"""Relative: a float32 metric this near to a bound or a level is on it."""
 STATISTICS = ("level", "least", "instability")
 EXPECTATIONS = ("moves", "stays", "exceeds")
 NUMBERED = re.compile(r"#([1-9]\d*)")
@@ -18,7 +20,8 @@ NUMBERED = re.compile(r"#([1-9]\d*)")
 
 @dataclass(frozen=True)
 class Crossing:
-    """The first evaluation at which `metric` is at least `level`, or at most where direction is -1.
+    """The first evaluation at which `metric` is at least `level`, or at most where direction is -1,
+    to a millionth of it.
 
     A dimension that the metric has is averaged.
     """

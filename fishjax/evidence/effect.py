@@ -15,6 +15,9 @@ from fishjax.evidence.max_t import max_t
 from fishjax.evidence.pairs import Pairs, pairs
 from fishjax.files import number
 
+ROUNDING = 1e-5
+"""Of delta: differences of one pair that are this close are one. Metrics are float32."""
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -113,12 +116,13 @@ def assess(found: Pairs, requirement: Requirement, alpha: float) -> Effect:
     for the requirement to be met, and 1 where the estimate is on the wrong side of a bound.
     """
     contrast, differences = requirement.contrast, found.differences
+    tie = ROUNDING * contrast.delta
     method = paired.SIGN if found.ordinal else paired.SIGN_FLIP
     if found.missing:
         return Effect(contrast, found, method, alpha, math.nan, -math.inf, math.inf, 1.0)
-    low, high = method.interval(differences, alpha)
+    low, high = method.interval(differences, alpha, tie)
     estimate = method.estimate(differences)
-    p = _p(requirement, estimate, lambda value: method.p(differences - value))
+    p = _p(requirement, estimate, lambda value: method.p(differences - value, tie))
     return Effect(contrast, found, method, alpha, estimate, low, high, p)
 
 
@@ -136,7 +140,8 @@ def measure_together(
     if any(each.ordinal or each.missing for each in found):
         correct = dict(alpha=alpha, among=k, correction="Bonferroni")
         return tuple(replace(each, p=min(1.0, k * each.p), **correct) for each in alone)
-    courses = max_t(np.stack([each.differences for each in found], axis=1))
+    ties = [ROUNDING * requirement.contrast.delta for requirement in requirements]
+    courses = max_t(np.stack([each.differences for each in found], axis=1), ties)
     return tuple(
         Effect(
             effect.contrast,

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from fishjax.evidence.paired import DRAWS, ENUMERABLE, TIE, membership
 
+ALIKE = 1e-5
 Array = npt.NDArray[np.float64]
 
 
@@ -56,11 +57,14 @@ class Course:
         return float(low), float(high)
 
 
-def max_t(differences: Sequence[Sequence[float]] | Array) -> tuple[Course, ...]:
+def max_t(
+    differences: Sequence[Sequence[float]] | Array, ties: Sequence[float] | None = None
+) -> tuple[Course, ...]:
     """A course for every column of `differences`, `[pair, contrast]`.
 
-    Of a single column it is `paired.sign_flip` and its interval. Raises ValueError where a
-    difference is not finite.
+    Of a single column of at most 20 pairs it is `paired.sign_flip` and its interval. ties: the
+    width of one pair's tie, for each contrast; two contrasts tie where what they are compared by
+    agrees to 5 digits. Raises ValueError where a difference is not finite.
     """
     values = np.asarray(differences, dtype=float)
     if values.ndim != 2 or not values.size or not np.isfinite(values).all():
@@ -76,7 +80,7 @@ def max_t(differences: Sequence[Sequence[float]] | Array) -> tuple[Course, ...]:
     ]
     courses = []
     for j in range(values.shape[1]):
-        starts, ends = _own(sums[:, j], sizes, values[:, j])
+        starts, ends = _own(sums[:, j], sizes, values[:, j], ties[j] if ties else 0.0)
         others = [np.delete(each, j, axis=1).max(1, initial=0.0) for each in suppositions]
         widths = [_width(each, n, squares[1][j]) for each in others]
         courses.append(
@@ -88,16 +92,16 @@ def max_t(differences: Sequence[Sequence[float]] | Array) -> tuple[Course, ...]:
     return tuple(courses)
 
 
-def _own(sums: Array, sizes: Array, values: Array) -> tuple[Array, Array]:
+def _own(sums: Array, sizes: Array, values: Array, tie: float) -> tuple[Array, Array]:
     """Between which thetas a contrast's own flipped statistic is at least its observed one.
 
     They are the means of the subset that is flipped and of the rest, a tie's width further out.
     """
-    tie = TIE * float(np.abs(values).sum())
+    width = len(values) * tie + TIE * float(np.abs(values).sum())
     rest, left = values.sum() - sums, len(values) - sizes
     with np.errstate(divide="ignore", invalid="ignore"):
-        starts = np.fmin((sums - tie) / sizes, (rest - tie) / left)
-        ends = np.fmax((sums + tie) / sizes, (rest + tie) / left)
+        starts = np.fmin((sums - width) / sizes, (rest - width) / left)
+        ends = np.fmax((sums + width) / sizes, (rest + width) / left)
     whole = (sizes == 0) | (left == 0)
     return np.where(whole, -math.inf, starts), np.where(whole, math.inf, ends)
 
@@ -108,7 +112,7 @@ def _width(squared: Array, n: int, deviation: float) -> Array:
     It is n x / sqrt(n (deviation + n x^2)) at a distance x, `deviation` the sum of squares about
     the mean; sqrt n is never exceeded.
     """
-    bound = squared * (1 + TIE)
+    bound = squared * (1 + ALIKE)
     room = np.maximum(n - bound, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         width = np.sqrt(bound * deviation / (n * room))

@@ -2,7 +2,8 @@
 
 Both tests have the same build. A hypothesis "the centre is theta" is judged by how many summaries
 of the sample lie at or below theta, and at or above it: the means of all its non-empty subsets
-for the sign-flip test, its single values for the sign test. Ties count towards acceptance. Every
+for the sign-flip test, its single values for the sign test. Ties count towards acceptance; what
+was rounded before it was subtracted ties only with a `tie`, the width of one pair's. Every
 p is therefore a step function that rises up to the centre and falls after it, the accepted thetas
 are one closed interval whose ends are order statistics of those summaries, and for any alpha
 
@@ -27,7 +28,7 @@ MOST_SEEDS = 1000
 Sample = Sequence[float] | npt.NDArray[np.floating]
 
 
-def sign_flip(differences: Sample) -> float:
+def sign_flip(differences: Sample, tie: float = 0.0) -> float:
     """Two-sided sign-flip p of "the differences are symmetric about 0".
 
     The share of the 2^n sign patterns s with |sum s_i d_i| >= |sum d_i| (Fisher 1935, The Design
@@ -35,54 +36,57 @@ def sign_flip(differences: Sample) -> float:
     S - 2 S_A, so for S > 0 the patterns that count are those with S_A <= 0 and their complements:
     p = 2 (1 + #{non-empty A: S_A <= 0}) / 2^n. All A are enumerated for n <= 20; beyond, 2^17 - 1
     are drawn with a fixed seed and p = 2 (1 + #) / 2^17, which keeps the level (Phipson and Smyth
-    2010, Stat. Appl. Genet. Mol. Biol. 9:39). Sums within 1e-9 of sum |d_i| of 0 count as ties.
+    2010, Stat. Appl. Genet. Mol. Biol. 9:39). Sums within n `tie` + 1e-9 sum |d_i| of 0 are ties.
 
     differences: `[pair]`, finite. Raises ValueError otherwise.
     """
-    sums, _, tie = _subset_sums(differences)
-    rarer = min(np.count_nonzero(sums <= tie), np.count_nonzero(sums >= -tie))
+    sums, _, width = _subset_sums(differences, tie)
+    rarer = min(np.count_nonzero(sums <= width), np.count_nonzero(sums >= -width))
     return min(1.0, 2 * (1 + rarer) / (1 + len(sums)))
 
 
-def sign_flip_interval(differences: Sample, alpha: float) -> tuple[float, float]:
-    """All theta with `sign_flip(differences - theta) > alpha`, as the ends of a closed interval.
+def sign_flip_interval(differences: Sample, alpha: float, tie: float = 0.0) -> tuple[float, float]:
+    """All theta with `sign_flip(differences - theta, tie) > alpha`: a closed interval's ends.
 
     The ends are the k-th smallest and k-th largest subset mean, k = floor(alpha 2^(n-1))
     (Hartigan 1969, JASA 64:1303), and infinite where k = 0: n is too small for alpha. The
     coverage for symmetric differences without ties is 1 - k 2^(1-n). A tie's width is added to
     each mean, so that the interval and `sign_flip` agree at 0 to the last bit.
     """
-    sums, sizes, tie = _subset_sums(differences)
+    sums, sizes, width = _subset_sums(differences, tie)
     k = math.floor(alpha * (1 + len(sums)) / 2)
     if k == 0:
         return -math.inf, math.inf
     filled = sizes > 0
-    lower = np.divide(sums - tie, sizes, out=np.full(len(sums), -math.inf), where=filled)
-    upper = np.divide(sums + tie, sizes, out=np.full(len(sums), math.inf), where=filled)
+    lower = np.divide(sums - width, sizes, out=np.full(len(sums), -math.inf), where=filled)
+    upper = np.divide(sums + width, sizes, out=np.full(len(sums), math.inf), where=filled)
     return float(np.partition(lower, k - 1)[k - 1]), float(np.partition(upper, -k)[-k])
 
 
-def sign(differences: Sample) -> float:
+def sign(differences: Sample, tie: float = 0.0) -> float:
     """Two-sided exact sign p of "the median difference is 0"; needs the order of values only.
 
-    p = 2 P(Binomial(n, 1/2) <= min(#{d <= 0}, #{d >= 0})), at most 1. A zero counts on both sides
-    (Conover 1999, Practical Nonparametric Statistics, section 3.4, drops it instead), which is
-    conservative and keeps p and the closed interval in step.
+    p = 2 P(Binomial(n, 1/2) <= min(#{d <= 0}, #{d >= 0})), at most 1. A zero, which is what lies
+    within `tie` of 0, counts on both sides (Conover 1999, Practical Nonparametric Statistics,
+    section 3.4, drops it instead), which is conservative and keeps p and the closed interval in
+    step.
 
     differences: `[pair]`, may be infinite. Raises ValueError where one is NaN or none is given.
     """
     values = _sample(differences)
-    rarer = min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
+    rarer = min(np.count_nonzero(values <= tie), np.count_nonzero(values >= -tie))
     return float(min(1.0, 2 * stats.binom.cdf(rarer, len(values), 0.5)))
 
 
-def sign_interval(differences: Sample, alpha: float) -> tuple[float, float]:
-    """All theta with `sign(differences - theta) > alpha`: order statistics about the median."""
+def sign_interval(differences: Sample, alpha: float, tie: float = 0.0) -> tuple[float, float]:
+    """All theta with `sign(differences - theta, tie) > alpha`: order statistics about the median,
+    a tie's width further out.
+    """
     values = np.sort(_sample(differences))
     n = len(values)
     tails = 2 * stats.binom.cdf(np.arange(n + 1), n, 0.5)
     k = int(np.searchsorted(tails, alpha, side="right"))
-    return (float(values[k - 1]), float(values[n - k])) if k else (-math.inf, math.inf)
+    return (float(values[k - 1]) - tie, float(values[n - k]) + tie) if k else (-math.inf, math.inf)
 
 
 def centre(differences: Sample) -> float:
@@ -97,12 +101,15 @@ def middle(differences: Sample) -> float:
 
 
 class Method(NamedTuple):
-    """A test, the interval that inverts it, and the estimate that this interval is about."""
+    """A test, the interval that inverts it, and the estimate that this interval is about.
+
+    The last argument of test and interval is the width of a tie.
+    """
 
     name: str
     estimate: Callable[[Sample], float]
-    p: Callable[[Sample], float]
-    interval: Callable[[Sample, float], tuple[float, float]]
+    p: Callable[[Sample, float], float]
+    interval: Callable[[Sample, float, float], tuple[float, float]]
 
 
 SIGN_FLIP = Method("sign-flip", centre, sign_flip, sign_flip_interval)
@@ -154,13 +161,13 @@ def _sample(differences: Sample) -> npt.NDArray[np.float64]:
     return values
 
 
-def _subset_sums(differences: Sample) -> tuple[npt.NDArray, npt.NDArray, float]:
+def _subset_sums(differences: Sample, tie: float) -> tuple[npt.NDArray, npt.NDArray, float]:
     """Sums and sizes of subsets, `[subset]` each, and the size of a sum that counts as 0."""
     values = _sample(differences)
     if np.isinf(values).any():
         raise ValueError("the sign-flip test takes finite differences; use the sign test")
     sums, sizes = _enumerated(values) if len(values) <= ENUMERABLE else _drawn(values)
-    return sums, sizes, TIE * float(np.abs(values).sum())
+    return sums, sizes, len(values) * tie + TIE * float(np.abs(values).sum())
 
 
 def _enumerated(values: npt.NDArray) -> tuple[npt.NDArray, npt.NDArray]:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import xarray as xr
 from scipy import special
 
-from fishjax.evidence.contrast import NUMBERED, TIME, Crossing, Reading
+from fishjax.evidence.contrast import NEAR, NUMBERED, TIME, Crossing, Reading
 from fishjax.fields import UsageError, nearest
 
 AVERAGED = ("layer", "share", "species")
@@ -88,7 +88,7 @@ def _crossing(results: xr.Dataset, crossing: Crossing, arm: str) -> Scalars:
     series = _series(results, Reading(crossing.metric), arm)
     if "epoch" not in series.dims:
         raise UsageError(f"{crossing.metric} is measured once a run: it crosses nothing")
-    there = crossing.direction * (series - crossing.level) >= 0
+    there = crossing.direction * (series - crossing.level) >= -NEAR * abs(crossing.level)
     time = xr.where(there, series["epoch"], math.inf).min("epoch")
     return time.where(series.notnull().any("epoch")).values
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from fishjax.evidence.contrast import NEAR
 from fishjax.evidence.effect import describe, plain
 from fishjax.evidence.pairs import pairs
 from fishjax.evidence.plan import Scenario, Target
@@ -16,9 +17,9 @@ from fishjax.files import number
 def reproduce(scenario: Scenario, results: xr.Dataset) -> dict[str, Any]:
     """The entry of summary.json: each target's bounds, its mean over seeds, and whether all hold.
 
-    A mean on its bound holds (to rounding); one over less than all seeds does not. A target that is
-    missed has the `advice` which knob to turn. Raises UsageError where a target asks for what the
-    results do not have.
+    A mean on its bound holds (to a millionth); one over less than all seeds does not. A target that
+    is missed has the `advice` which knob to turn. Raises UsageError where a target asks for what
+    the results do not have.
     """
     measured = {target.name: _measure(target, results) for target in scenario.targets}
     return {
@@ -38,7 +39,8 @@ def declared(scenario: Scenario) -> dict[str, Any]:
 def margins(scenario: Scenario, measured: Mapping[str, Any]) -> list[float]:
     """How far the targets are from their bounds, in deviations over seeds, the narrowest first.
 
-    Negative where a target is missed, infinite where it is met and the seeds do not differ.
+    Negative where a target is missed by its mean, infinite where it is met and the seeds do not
+    differ.
     """
     return sorted(_margin(target, measured[target.name]) for target in scenario.targets)
 
@@ -68,7 +70,7 @@ def _advice(mean: float | None, target: Target) -> str:
 
 def _within(mean: float, target: Target) -> bool:
     edges = np.array([target.low, target.high])
-    return bool(target.low <= mean <= target.high or np.isclose(mean, edges, rtol=1e-9).any())
+    return bool(target.low <= mean <= target.high or np.isclose(mean, edges, rtol=NEAR).any())
 
 
 def _declared(target: Target) -> dict[str, Any]:
