@@ -137,7 +137,8 @@ def _summary(root: pathlib.Path, name: str) -> dict[str, Any]:
 def _check_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     def plan(summary: Mapping[str, Any]) -> tuple:
         arms = {arm["name"]: arm["overrides"] for arm in summary["arms"]}
-        return summary["data"]["hash"], summary["seeds"], list(_by_title(summary)), arms
+        tuned = set(summary["tuning"]["chosen"])
+        return summary["data"]["hash"], summary["seeds"], list(_by_title(summary)), arms, tuned
 
     if plan(one) != plan(other):
         raise UsageError(f"{one['study']} was run on other data, with other seeds, arms or claims")

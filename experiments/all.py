@@ -54,7 +54,7 @@ def main(
     stop = Stop(SIGNALS)
     stop.at_once()
     sources = (GENERATED, *itertools.chain.from_iterable(data))
-    names = [_name(source) for source in sources]
+    names = [source_name(source) for source in sources]
 
     def command() -> int:
         if twice := next((name for name in names if names.count(name) > 1), None):
@@ -91,7 +91,9 @@ def _wait(command: Sequence[str], stop: Stop) -> int:
 def _conclude(folders: Mapping[str, pathlib.Path], out: pathlib.Path) -> None:
     """Writes and prints the two tables."""
     found: dict[str, list[dict[str, Any]]] = {
-        _name(source): [json.loads((folder / study / SUMMARY).read_bytes()) for study in STUDIES]
+        source_name(source): [
+            json.loads((folder / study / SUMMARY).read_bytes()) for study in STUDIES
+        ]
         for source, folder in folders.items()
     }
     for table in (claims_by_source(found), scenarios_by_source(found)):
@@ -99,9 +101,10 @@ def _conclude(folders: Mapping[str, pathlib.Path], out: pathlib.Path) -> None:
         print(table.write("md"))
 
 
-def _name(source: str) -> str:
+def source_name(source: str) -> str:
     """`f4k:PATH` by the last part of its path."""
-    return f"{source.partition(':')[0]} {pathlib.Path(source).name}" if ":" in source else source
+    kind, _, rest = source.partition(":")
+    return f"{kind} {pathlib.Path(rest).name}" if rest else source
 
 
 if __name__ == "__main__":

@@ -53,6 +53,8 @@ def test_each_rule_finds_its_place_on_a_curve_of_lines():
     middle = valley(RATES, losses)
     assert RATES[58] <= middle <= RATES[60], "half way between 30 and 90"
     assert RATES[60] <= steepest(RATES, losses) <= RATES[70]
+    falling = curve((0, 2.0), (30, 2.0), (31, 1.9), (32, 1.4), (33, 0.95), (99, 0.95))
+    assert steepest(RATES, falling) == RATES[31], "as fastai takes it, not a central difference"
     assert tenth_of_minimum(RATES, losses) == pytest.approx(RATES[90] / 10)
 
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from experiments.all import source_name
 from experiments.readme import RESULTS
 from fishjax.present.sources import claims_by_source, scenarios_by_source
 
@@ -62,6 +63,18 @@ def test_a_claim_that_one_source_lacks_is_a_dash_there(found):
     first = rows(claims_by_source(changed))[0]
     assert first["text"] == lost["text"]
     assert (first["f4k_verdict"], first["f4k_effect"], first["agreement"]) == ("–", "–", "–")
+
+
+def test_caveats_of_a_study_are_told_with_its_source(found):
+    changed = copy.deepcopy(found)
+    changed["f4k"][0]["looks"] = [[48, 49]]
+    assert "Seeds were added" not in claims_by_source(found).caption
+    assert "dying relu on f4k: Seeds were added after" in claims_by_source(changed).caption
+
+
+def test_a_source_is_called_by_the_last_part_of_its_path():
+    names = [source_name(source) for source in ("reef", "f4k:a/b", "f4k:photos", "tfds:set")]
+    assert names == ["reef", "f4k b", "f4k photos", "tfds set"]
 
 
 def test_every_figure_of_a_scenario_stands_beside_its_target(found):

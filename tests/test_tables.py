@@ -143,6 +143,32 @@ def test_a_changed_plan_shows_both_versions():
     )
 
 
+def test_a_changed_scenario_is_not_said_to_be_shown_twice():
+    changed = {**CHANGED, "differs": ["scenario S3", "claim 3.3", "placebo x"]}
+    (table,) = [t for t in tables(made_up_summary(plan_changed=changed)) if t.name == "claims"]
+    assert table.caption.endswith(
+        "; both versions are given of claim 3.3; as pinned, scenario S3, placebo x is in "
+        "summary.json."
+    )
+
+
+def test_a_study_without_a_tuned_rate_says_so_and_a_single_rate_is_at_no_edge():
+    told = {"rates": [0.1], "seeds": [1000], "chosen": {"relu": 0.1}}
+    assert phrases.tuned(told) == "best of 1 on 1 other seeds: relu 0.1"
+    assert phrases.tuned({"rates": [], "seeds": [], "chosen": {}}) == "none tuned"
+
+
+def test_settings_keep_their_digits():
+    assert phrases.setting([0.0316227766, 1234567, 0.1 * 3]) == "0.0316227766,1234567,0.3"
+
+
+@pytest.mark.parametrize("name", ["__init__", "___a___", "_a", "a_", "a _ b"])
+def test_no_underscore_starts_or_ends_emphasis(name):
+    row = text_table(name).write("md").splitlines()[-1]
+    assert "_" not in row.replace(r"\_", "")
+    assert "| conv_1_b |" in text_table("conv_1_b").write("md")
+
+
 def test_a_species_left_out_of_auc_is_named():
     caption = ablation_table(made_up_summary(auc_without={"wrasse": 3})).caption
     assert caption.endswith("Left out of AUC, for too few test images: wrasse (3).")
@@ -271,6 +297,8 @@ def test_numbers_read_well(kind: Quantity, value, text):
         ("val_accuracy, in logits", "logits"),
         ("epoch, when val_accuracy ≥ 0.5, in doublings", "doublings"),
         ("train_loss, instability from epoch 5", "doublings"),
+        ("test_auc_of, species fish in guesses", ""),
+        ("test_auc_of, species of instability", ""),
         ("epoch, when val_accuracy ≥ 0.5", "epochs"),
     ],
 )
@@ -364,7 +392,8 @@ LATEX_COMMANDS = {
         ("a_b & 5 % of #1 $", r"a\_b \& 5 \% of \#1 \$"),
         ("--set ''x'' ,,", r"-{}-set '{}'x'{}' ,{},"),
         ("~^<|>", r"\textasciitilde{}\textasciicircum{}\textless{}\textbar{}\textgreater{}"),
-        ("−1 ± 2 – 3×10⁻⁵", r"$-$1 $\pm$ 2 -- 3$\times$10$^{-}$$^{5}$"),
+        ("−1 ± 2 – 3×10⁻⁵", r"$-$1 $\pm$ 2 {--} 3$\times$10$^{-}$$^{5}$"),
+        ("–- ?‘ ‘‘ ’’", r"{--}- ?{`} {`}{`} {'}{'}"),
         ("Böse 鱼", r"Böse \texttt{U+9C7C}"),
     ],
 )

@@ -29,7 +29,8 @@ def delong(score: np.ndarray, positive: np.ndarray, level: float = LEVEL) -> Auc
     Variance by DeLong et al. 1988 by sorting, as Sun & Xu 2014; the interval is one of
     Student's t on the logit scale, which keeps it inside [0, 1] (Pepe 2003, section 5.2), with the
     degrees of freedom of Brunner & Munzel 2000, since the normal one is too narrow for a rare
-    species; 95 % still mean 92 to 93 with a dozen images of a species of AUC 0.92. Where that
+    species; 95 % still mean 92 to 93 with a dozen images of a species of AUC 0.92 beside a hundred
+    others, and 90 beside several hundred. Where that
     variance is 0 or undefined (a perfect AUC, a single image on a side) the interval is Newcombe's
     score interval (2006, method 5). NaN where a side is empty or a score is NaN.
     """

@@ -92,8 +92,8 @@ def slide(rates: Floats, losses: Floats) -> float:
 
 
 def steepest(rates: Floats, losses: Floats) -> float:
-    """Where the loss falls fastest over the logarithm of the rate."""
-    return float(rates[np.argmin(np.gradient(losses, np.log(rates)))])
+    """Where the loss falls fastest over the logarithm of the rate, until the next epoch's."""
+    return float(rates[np.argmin(np.diff(losses) / np.diff(np.log(rates)))])
 
 
 def tenth_of_minimum(rates: Floats, losses: Floats) -> float:

@@ -93,7 +93,10 @@ def besides(claim: Mapping[str, Any]) -> list[str]:
 def tuned(tuning: Mapping[str, Any]) -> str:
     """`best of 5 on 8 other seeds: deep 0.01, shallow 0.05 (the highest tried)`."""
     rates, chosen = tuning["rates"], tuning["chosen"].items()
+    if not chosen:
+        return "none tuned"
     edges = {max(rates): " (the highest tried)", min(rates): " (the lowest tried)"}
+    edges = edges if len(edges) > 1 else {}
     got = ", ".join(f"{arm} {rate:g}{edges.get(rate, '')}" for arm, rate in chosen)
     return f"best of {len(rates)} on {len(tuning['seeds'])} other seeds: {got}"
 
@@ -149,7 +152,11 @@ def plan_change(summary: Mapping[str, Any]) -> str:
         return ""
     since = f"The plan was changed after it was pinned{_at(changed['pinned'])}"
     failed = f" The pinned plan cannot be judged: {changed['error']}." if changed["error"] else ""
-    return f"{since}; both versions are given of {', '.join(changed['differs'])}.{failed}"
+    claims = [name for name in changed["differs"] if name.startswith("claim ")]
+    others = [name for name in changed["differs"] if name not in claims]
+    given = [f"both versions are given of {', '.join(claims)}"] * bool(claims)
+    given += [f"as pinned, {', '.join(others)} is in summary.json"] * bool(others)
+    return f"{'; '.join([since, *given])}.{failed}"
 
 
 def earlier_looks(summary: Mapping[str, Any]) -> str:
@@ -201,7 +208,7 @@ def setting(value: Any) -> str:
     """`8,16`, `0.1`, `4` or `relu`."""
     if isinstance(value, list | tuple):
         return ",".join(map(setting, value))
-    return f"{value:g}" if isinstance(value, int | float) else str(value)
+    return f"{value:.12g}" if isinstance(value, int | float) else str(value)
 
 
 def _at(code: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ def search_table(search: Mapping[str, Any]) -> Table:
     rows = tuple(
         (
             *(phrases.setting(tried["setting"][key]) for key in keys),
-            *(f"{rate:g}" for rate in tried["rates"].values()),
+            *map(phrases.setting, tried["rates"].values()),
             *(
                 Number(found["mean"], phrases.figure_kind(targets[name]), found["ci"])
                 for name, found in tried["measured"].items()

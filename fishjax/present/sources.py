@@ -34,7 +34,7 @@ def claims_by_source(found: Summaries) -> Table:
         "Every claim of the seed document: verdict and primary contrast, arm minus control, with "
         "its simultaneous interval."
     )
-    return Table("claims", caption, tuple(columns), tuple(rows))
+    return Table("claims", " ".join([caption, *_warned(found)]), tuple(columns), tuple(rows))
 
 
 def scenarios_by_source(found: Summaries) -> Table:
@@ -59,6 +59,14 @@ def scenarios_by_source(found: Summaries) -> Table:
             rows.append(tuple(cells))
     caption = "Every scenario of the seed document beside the mean over seeds with its interval."
     return Table("scenarios", caption, tuple(columns), tuple(rows))
+
+
+def _warned(found: Summaries) -> Iterator[str]:
+    """What has to be known of how the studies came about, each with its name and source."""
+    for source, summaries in found.items():
+        for summary in summaries:
+            for caveat in filter(None, phrases.caveats(summary)):
+                yield f"{phrases.words(summary['study'])} on {source}: {caveat}"
 
 
 def _matched(

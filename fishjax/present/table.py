@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fishjax.present.wording import Interval, Quantity, bounds, plain
 
 MARKDOWN = re.compile(r"([\\`*\[\]|~$])")
-LONE_UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")
+LONE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 NUMERIC = re.compile(r"[+-]?\d+(\.\d+)?")
@@ -29,7 +29,8 @@ LATEX = {
     **{c: "\\" + c for c in "&%$#_"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"},
     **{"`": r"\textasciigrave{}", '"': "{''}"},
-    **{"–": "--", "—": "---", "…": r"\ldots{}", "‘": "`", "’": "'", "“": "``", "”": "''"},
+    **{"–": "{--}", "—": "{---}", "…": r"\ldots{}"},
+    **{"‘": "{`}", "’": "{'}", "“": "{``}", "”": "{''}"},
     **{"−": "$-$", "±": r"$\pm$", "×": r"$\times$", "·": r"$\cdot$", "∞": r"$\infty$"},
     **{"≤": r"$\leq$", "≥": r"$\geq$", "≈": r"$\approx$", "→": r"$\rightarrow$", "µ": r"$\mu$"},
     **{"Δ": r"$\Delta$", "δ": r"$\delta$", "ε": r"$\epsilon$", "γ": r"$\gamma$", "μ": r"$\mu$"},

@@ -33,8 +33,8 @@ UNITS = {
 
 FURTHER = re.compile(r"\b((?:when|minus) )(\w+)")
 """Where a label names another metric."""
-SCALED = re.compile(r" in (doublings|logits|guesses)\b")
-INSTABILITY = " instability"
+SCALED = re.compile(r"(?:^|,) in (doublings|logits|guesses)(?=,|$)")
+INSTABILITY = re.compile(r"(?:^|,) instability( from epoch [^,]*)?(?=,|$)")
 
 Interval = list[float | None] | tuple[float | None, float | None] | None
 
@@ -112,7 +112,7 @@ def quantity(reading: str) -> Quantity:
     tokens = metric.split("_")
     label = _words(metric) + comma + FURTHER.sub(lambda found: found[1] + _words(found[2]), rest)
     scaled = SCALED.search(rest)
-    if scaled or INSTABILITY in rest:
+    if scaled or INSTABILITY.search(rest):
         return Quantity(label, scaled[1] if scaled else "doublings", decimals=2)
     if metric in UNITS:
         return Quantity(label, UNITS[metric], decimals=2)
