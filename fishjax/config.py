@@ -93,6 +93,13 @@ def _norm(config: Config) -> Reasons:
     lone = [i for i in model.normed if i < model.depth and _side(config, i) == 1]
     single = model.norm == "group" and [i for i in lone if model.channels[i] == model.groups]
     blind = lone if model.norm == "instance" else single
+    narrow = [i for i in lone if model.channels[i] == 1]
+    narrow += [i for i in flat if model.dense[i - model.depth :][:1] == (1,)]
+    if model.norm == "layer" and narrow:
+        yield (
+            f"model.norm=layer at layer {narrow[0]}, which has a single value, gives the same for "
+            "every image; leave it out of model.norm_at"
+        )
     if blind:
         yield (
             f"model.norm={model.norm} at convolution {blind[0]}, where a single pixel is left, "

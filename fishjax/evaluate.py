@@ -132,8 +132,8 @@ def _blocked_gradient(
     model: Model, hyper: Hyper, key: jax.Array, feed: Feed, variables: Variables
 ) -> jax.Array:
     """The intact network's error signal, sent back through the middle hidden layer with a random
-    share of its units killed: what is left of the gradient in the kernels below it; NaN where
-    there is no layer below.
+    share of its units killed, one of them never: what is left of the gradient in the kernels below
+    it; NaN where there is no layer below.
     """
     some = feed.train[:PROBES]
     pixels, labels = images(feed, some), feed.labels[some]
@@ -153,7 +153,8 @@ def _blocked_gradient(
     error = jax.grad(lambda logits: cross_entropy(logits, labels, 0.0))(intact)
 
     def norm_below(share: jax.Array) -> jax.Array:
-        mask = (rank.astype(jnp.float32) >= jnp.round(share * units)).astype(jnp.float32)
+        killed = jnp.minimum(jnp.round(share * units), units - 1)
+        mask = (rank.astype(jnp.float32) >= killed).astype(jnp.float32)
         (gradient,) = jax.vjp(lambda params: logits_of(params, mask), variables.params)[1](error)
         return jnp.sqrt(sum(jnp.sum(jnp.square(gradient[name]["kernel"])) for name in below))
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 
 class UsageError(ValueError):
     """A request that cannot be met as it stands; the front door prints it and exits with 2."""
@@ -82,8 +84,12 @@ def check(name: str, field: dataclasses.Field, value: Any) -> None:
     if limits.get("nonempty") and not value:
         raise UsageError(f"{name} needs at least one number")
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, int | float) and not _within(number, limits):
+        if not isinstance(number, int | float):
+            continue
+        if not _within(number, limits):
             raise UsageError(f"{name}={number} is out of bounds: {_bounds(limits)}")
+        if isinstance(number, float) and not _within(_float32(number), limits):
+            raise UsageError(f"{name}={number} is out of bounds in float32: {_bounds(limits)}")
 
 
 def _declare(kind: str, default: Any, doc: str, limits: Mapping[str, Any]) -> Any:
@@ -94,6 +100,13 @@ def _exact_int(value: Any) -> int:
     if isinstance(value, bool) or int(value) != value:
         raise ValueError(value)
     return int(value)
+
+
+def _float32(number: float) -> float:
+    """The number that a program computes with; XLA takes a subnormal one for 0."""
+    with np.errstate(over="ignore", under="ignore"):
+        single = np.float32(number)
+    return 0.0 if abs(single) < np.finfo(np.float32).tiny else float(single)
 
 
 def _within(number: float, limits: Mapping[str, Any]) -> bool:

@@ -111,7 +111,7 @@ class Optim:
     sampling: str = traced(
         "shuffled", "how minibatches are drawn", choices=("shuffled", "balanced")
     )
-    epochs: int = static(60, "passes over the training subset", low=1)
+    epochs: int = static(60, "passes over the training subset", low=1, high=1_000_000)
     frozen: int = traced(0, "layers, from the input on, that are never updated", low=0)
 
 

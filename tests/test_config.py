@@ -155,6 +155,10 @@ def test_every_field_survives_json_and_text(name):
         ({"hyper.lr": "inf"}, "finite"),
         ({"hyper.bias_shift": "-inf"}, "finite"),
         ({"hyper.clip": "-inf"}, "out of bounds"),
+        ({"hyper.lr": 1e-50}, "out of bounds in float32: above 0"),
+        ({"hyper.lr": 1e39}, "out of bounds in float32"),
+        ({"hyper.beta2": 0.99999999}, "out of bounds in float32: .*below 1"),
+        ({"optim.epochs": 10**12}, "at most 1000000"),
         ({"model.widths": (8.7,)}, "whole numbers"),
         ({"model.depth": 2.5}, "whole number"),
         ({"model.depth": 99}, "at most 32"),
@@ -165,6 +169,14 @@ def test_every_field_survives_json_and_text(name):
         ({"model.norm": "batch", "optim.batch_size": 1}, "a single image"),
         ({"model.norm": "instance", "model.norm_at": "4"}, "no pixels"),
         ({"model.norm": "instance", "model.depth": 6}, "a single pixel is left"),
+        (
+            {"model.norm": "layer", "model.norm_at": "2", "model.depth": 2, "model.dense": "1"},
+            "model.norm=layer at layer 2, which has a single value",
+        ),
+        (
+            {"model.norm": "layer", "model.norm_at": "5", "model.depth": 6, "model.widths": (1,)},
+            "model.norm=layer at layer 5, which has a single value",
+        ),
         (
             {"model.norm": "group", "model.depth": 6, "model.widths": (8,), "model.groups": 8},
             "model.norm=group at convolution 4, where a single pixel is left",

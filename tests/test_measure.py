@@ -14,7 +14,7 @@ from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 from fishjax import evaluate
 from fishjax.evaluate import KILLED_SHARES, examine
 from fishjax.measure import units
-from fishjax.measure.flow import along_depth, decades, flow, relative
+from fishjax.measure.flow import along_depth, decades, flow, norm, relative
 from fishjax.measure.scores import binary_auc, fit_of_flipped, scores
 from fishjax.nn.losses import cross_entropy
 from fishjax.nn.model import Probe
@@ -150,11 +150,11 @@ def test_the_gradient_probe_is_linear_in_the_loss_scale(run):
         return scale * cross_entropy(out.logits, labels, 0.0)
 
     @jax.jit
-    def norm(scale):
+    def gradient_norm(scale):
         grads = jax.grad(loss)(variables.params, scale)
         return flow(variables.params, grads, grads, model.layers).gradient_norm
 
-    norms = [norm(scale) for scale in (1.0, 8.0)]
+    norms = [gradient_norm(scale) for scale in (1.0, 8.0)]
     np.testing.assert_allclose(norms[1], 8.0 * norms[0], rtol=1e-5)
 
 
@@ -167,6 +167,27 @@ def test_flow_is_norm_over_norm_and_its_slope_is_per_layer():
     assert float(along["flow_ratio"]) == pytest.approx(0.1)
     assert float(along["flow_slope"]) == pytest.approx(1.0, rel=1e-5)
     assert np.isnan([decades(seen["flow"][1:]), decades(seen["flow"][2:])]).all()
+
+
+@pytest.mark.parametrize("size", [1e-35, 1e-25, 1e-19, 3e-11, 1e-10, 1e-3, 1e15])
+def test_a_norm_is_that_of_float64_however_small_the_gradient(size):
+    kernel = (size * np.random.default_rng(0).standard_normal((3, 3, 8, 8))).astype(np.float32)
+    found = jax.jit(norm)(kernel)
+    np.testing.assert_allclose(found, np.linalg.norm(kernel.astype(np.float64)), rtol=1e-5)
+
+
+def test_norms_of_half_precision_are_float32():
+    params = {"a": {"kernel": jnp.full((64, 64), 5.0, jnp.float16)}}
+    grads = {"a": {"kernel": jnp.full((64, 64), 1e-4, jnp.float16)}}
+    seen = flow(params, grads, grads, ("a",))
+    assert seen.weight_norm.dtype == jnp.float32
+    np.testing.assert_allclose(seen.weight_norm, 320.0)
+    np.testing.assert_allclose(seen.gradient_norm, 0.0064, rtol=1e-3)
+
+
+@pytest.mark.parametrize("width", [3, 10, 100])
+def test_no_silent_unit_is_a_share_of_exactly_0(width):
+    assert float(jax.jit(units.silent_share)(jnp.ones((4, width)))) == 0.0
 
 
 compiled_auc = jax.jit(binary_auc)

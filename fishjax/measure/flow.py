@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+UP = 2.0**80
+SMALL = 1e-10
+
 
 class Flow(NamedTuple):
-    """Euclidean norms over each layer's kernel, every field `[layer]`."""
+    """Euclidean norms over each layer's kernel in float32, every field `[layer]`."""
 
     gradient_norm: jax.Array
     weight_norm: jax.Array
@@ -64,5 +67,16 @@ def size(tree: Any) -> jax.Array:
     return jnp.sqrt(sum(jnp.vdot(x, x) for x in jax.tree.leaves(tree)))
 
 
+def norm(x: jax.Array) -> jax.Array:
+    """The Euclidean norm of an array in float32, down to the smallest number that has one.
+
+    What is below `SMALL` is squared as a multiple of 2^-80: the square of 1e-20 is no float32.
+    """
+    x = x.astype(jnp.float32)
+    scaled = jnp.sqrt(jnp.sum(jnp.square(x * UP))) / UP
+    plain = jnp.sqrt(jnp.sum(jnp.square(x)))
+    return jnp.where(plain < SMALL, scaled, plain)
+
+
 def _norms(tree: Mapping[str, Any], layers: tuple[str, ...]) -> jax.Array:
-    return jnp.stack([jnp.sqrt(jnp.sum(jnp.square(tree[layer]["kernel"]))) for layer in layers])
+    return jnp.stack([norm(tree[layer]["kernel"]) for layer in layers])

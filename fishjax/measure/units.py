@@ -72,8 +72,8 @@ def revival(history: History) -> jax.Array:
 
 def silent_share(h: jax.Array) -> jax.Array:
     """The share of the units of `[batch, ..., unit]` that are active on no sample of the batch."""
-    active = jnp.any(h != 0, axis=tuple(range(h.ndim - 1)))
-    return 1.0 - jnp.mean(active.astype(h.dtype))
+    silent = jnp.all(h == 0, axis=tuple(range(h.ndim - 1)))
+    return jnp.mean(silent.astype(h.dtype))
 
 
 def dormant_share(gradient: jax.Array) -> jax.Array:
