@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import tyro
+
 from experiments.again import again_block
 from experiments.all import STUDIES
 from experiments.benchmark.tables import readme_block, speed_table
@@ -102,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    tyro.cli(main, prog="python -m experiments.readme")

@@ -1,6 +1,7 @@
 """How a command ends: its exit code, one clear line, and the signals that stop it."""
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from fishjax.fields import UsageError
 
 DONE, FAILED, USAGE, AGAIN = 0, 1, 2, 75
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 KEPT = "stopped; what is finished is kept: run the same command again"
 LOST = "stopped before it was done"
 _SHOW_CURSOR = "\x1b[?25h"
@@ -78,7 +80,8 @@ def leave(said: str = KEPT) -> NoReturn:
 def guarded(command: Callable[[], int]) -> int:
     """The command's own code; 2 for a request that cannot be met. Leaves where it was stopped.
 
-    A reader that closes its end of the pipe has what it wanted.
+    A reader that closes its end of the pipe has what it wanted. 1, with a line, where a disk is
+    full: what is finished is kept.
     """
     try:
         return command()
@@ -88,6 +91,11 @@ def guarded(command: Callable[[], int]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"error: {error}; make room and run the same command again", file=sys.stderr)
+        return FAILED
     except Stopped:
         leave()
 

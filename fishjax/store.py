@@ -80,7 +80,13 @@ class CellFolder:
         Raises UsageError where a file is there and cannot be read: training it again would lose it.
         """
         try:
-            done = json.loads((self.path / _DONE).read_bytes())
+            mark = (self.path / _DONE).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UsageError(f"{self.path} cannot be read: {error}") from None
+        try:
+            done = json.loads(mark)
             whole = all(sha256(self.path / name) == sha for name, sha in done["files"].items())
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
@@ -201,9 +207,10 @@ class SweepFolder:
         total: dict[str, float] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in (self.path / TIMING).read_text().splitlines():
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, AttributeError):
                     for name, value in json.loads(line).items():
-                        total[name] = total.get(name, 0) + value
+                        if isinstance(value, int | float):
+                            total[name] = total.get(name, 0) + value
         return total
 
     @contextlib.contextmanager

@@ -8,7 +8,7 @@
 # with that code. Running it again resumes.
 set -euo pipefail
 
-if [ "$#" -lt 2 ] || ! [ "$1" -gt 0 ] 2>/dev/null; then
+if [ "$#" -lt 2 ] || ! [[ $1 =~ ^[1-9][0-9]*$ ]]; then
   sed -n '2,8s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi

@@ -1,5 +1,6 @@
 """What a signal does to a command, at whatever moment: its exit code, and what is still done."""
 
+import errno
 import os
 import pathlib
 import signal
@@ -7,6 +8,8 @@ import subprocess
 import sys
 
 import pytest
+
+from fishjax.exits import guarded
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = """
@@ -71,6 +74,19 @@ def test_a_signal_ends_a_command_when_it_may_and_with_its_own_code(
     found, printed, said = command(tmp_path, name, body)
     assert (found, printed) == (code, out), said
     assert [line.split(";")[0] for line in said.split("\n") if line] == lines
+
+
+def test_a_full_disk_is_one_line_and_another_failure_of_the_system_is_not(capsys):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", "out/metrics")
+
+    def denied():
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    assert guarded(full) == 1
+    assert capsys.readouterr().err.startswith("error: [Errno 28] No space left on device: 'out/met")
+    with pytest.raises(PermissionError):
+        guarded(denied)
 
 
 def test_a_command_without_signals_leaves_them_alone(tmp_path):

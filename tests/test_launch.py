@@ -36,7 +36,9 @@ def test_shellcheck_has_nothing_to_say(path):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("arguments", [(), ("2",), ("0", "dying_relu"), ("x", "dying_relu")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("2",), ("0", "dying_relu"), ("x", "dying_relu"), ("08", "a")]
+)
 def test_local_explains_itself(arguments):
     done = launch("launch/local.sh", *arguments)
     assert done.returncode == 2

@@ -70,6 +70,18 @@ def test_a_shortened_changed_or_missing_file_undoes_the_commit(sweep, name):
     assert cell.outcome() is not None
 
 
+@pytest.mark.parametrize("wrong", ["the cell a file", "its mark a folder"])
+def test_what_is_in_a_cells_place_is_named_and_not_written_over(sweep, wrong):
+    cell = sweep.cell("arm-00000000/seed=0000")
+    if wrong == "the cell a file":
+        cell.path.parent.mkdir(parents=True)
+        cell.path.write_text("")
+    else:
+        (cell.path / "DONE.json").mkdir(parents=True)
+    with pytest.raises(UsageError, match="seed=0000 cannot be read"):
+        cell.outcome()
+
+
 @pytest.mark.parametrize(
     "content", [b"[]", b"null", b"{}", b'{"files": []}', b'{"files": {"..": 1}}']
 )
@@ -227,7 +239,7 @@ def test_timing_adds_up_over_starts_and_a_torn_line_is_left_out(sweep):
     sweep.path.mkdir()
     sweep.log_timing({"run_s": 1.5, "run_steps": 10})
     with open(sweep.path / "timing.jsonl", "ab") as file:
-        file.write(b'{"run_s": 3')
+        file.write(b'[1]\n{"run_s": "x"}\n{"run_s": 3')
     sweep.log_timing({"run_s": 2.0, "run_steps": 5})
     assert sweep.timing() == {"run_s": 3.5, "run_steps": 15}
 
