@@ -68,9 +68,9 @@ def size(tree: Any) -> jax.Array:
 
 
 def norm(x: jax.Array) -> jax.Array:
-    """The Euclidean norm of an array in float32, down to the smallest number that has one.
+    """The Euclidean norm of an array, in float32, right down to norms of 1e-35.
 
-    What is below `SMALL` is squared as a multiple of 2^-80: the square of 1e-20 is no float32.
+    One below `SMALL` is taken in units of 2^-80: the square of 1e-20 is no float32.
     """
     x = x.astype(jnp.float32)
     scaled = jnp.sqrt(jnp.sum(jnp.square(x * UP))) / UP
