@@ -1,6 +1,7 @@
 """Every part of the README's table, beside its independent reference."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ pytest.importorskip("torch", reason="the extra test-oracle brings PyTorch")
 
 from experiments.parts.__main__ import PARTS, examine
 from experiments.parts.part import Part
+from experiments.readme import RESULTS
 from fishjax.config import fields
 from fishjax.present.parts import parts_table
 
@@ -16,6 +18,14 @@ from fishjax.present.parts import parts_table
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.title)
 def test_a_part_equals_its_reference(part):
     assert part.difference() <= part.limit
+
+
+def test_the_kept_table_has_these_parts_and_no_others():
+    kept = json.loads((RESULTS / "parts.json").read_bytes())["parts"]
+    named = ("family", "part", "reference", "limit")
+    assert [tuple(row[name] for name in named) for row in kept] == [
+        (part.family, part.name, part.reference, part.limit) for part in PARTS
+    ]
 
 
 def test_no_two_parts_share_a_title():
