@@ -43,10 +43,13 @@ class Fitting:
             raise UsageError("a search has seeds of its own and is not sharded")
         self.place = Workplace(study, request)
         self.arms = [arm for arm in study.arms if arm.name in study.plan.scenario_arms]
-        for arm in self.arms:
-            if arm.changes.get("hyper.lr") != Tuned(arm.name):
-                raise UsageError(f"the search needs a rate tuned for {arm.name} itself")
-        names = tuple(arm.name for arm in self.arms)
+        chosen = {arm.name: arm.changes.get("hyper.lr") for arm in self.arms}
+        names = tuple(name for name, rate in chosen.items() if rate == Tuned(name))
+        for name, rate in chosen.items():
+            if not (isinstance(rate, Tuned) and rate.arm in names):
+                raise UsageError(
+                    f"the search needs a rate tuned for {name} itself or another scenario's arm"
+                )
         self.tuning: Tuning = dataclasses.replace(self.place.scale.tuning, arms=names)
         configs = {arm.name: arm.config(self.place.base, self.tuning.first) for arm in self.arms}
         check_readable(study.name, self.scenario.targets, self.place.metrics(configs))

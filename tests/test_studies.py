@@ -28,6 +28,12 @@ def test_a_study_can_be_run_on_reef(name, scale, tmp_path, capfd):
     assert "run-steps of arms" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_search_can_be_started_again(name, tmp_path):
+    study = importlib.import_module(f"experiments.{name}").STUDY
+    assert run_study(study, "--fit", "--out", str(tmp_path), "--dry-run") == 0
+
+
 @pytest.mark.parametrize("scale", ["smoke", "laptop"])
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_study_can_be_run_on_photographs(name, scale, photographs, tmp_path, capfd):
