@@ -22,11 +22,10 @@ RUNS = 16
 
 @dataclass(frozen=True)
 class Chunk:
-    """A compiled and warmed chunk of epochs of RUNS runs, its run-steps, what compiling it took."""
+    """A compiled and warmed chunk of steps of RUNS runs, and its run-steps."""
 
     run: Callable[[], Any]
     run_steps: int
-    compile_s: float
 
 
 def chunk(settings: Mapping[str, Any]) -> Chunk:
@@ -41,7 +40,7 @@ def chunk(settings: Mapping[str, Any]) -> Chunk:
     state = program.begin(shared, runs)
     jax.block_until_ready(program.advance(shared, runs, state))
     steps = RUNS * only.setup.watch.every * only.setup.steps_per_epoch
-    return Chunk(lambda: program.advance(shared, runs, state), steps, program.compile_s)
+    return Chunk(lambda: program.advance(shared, runs, state), steps)
 
 
 def interleaved(chunks: Mapping[str, Chunk], rounds: int) -> dict[str, np.ndarray]:
