@@ -30,9 +30,9 @@ def test_the_cost_is_the_time_with_probes_over_that_without(monkeypatch, capsys)
 def test_the_two_programs_of_a_workload_differ_by_their_probes(monkeypatch):
     asked = []
 
-    def packed(*args, probes: bool) -> Packed:
+    def packed(job, make, probes: bool) -> Packed:
         asked.append(probes)
-        return Packed(*args, probes)
+        return Packed(job, make, probes)
 
     monkeypatch.setattr(probe_cost, "Packed", packed)
     off, step = (probe_cost._chunk("smoke", watch) for watch in ("off", "step"))
