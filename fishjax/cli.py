@@ -10,12 +10,14 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import UseAppendAction, arg
 
+from fishjax.cellfolder import CellFolder
 from fishjax.exits import DONE, LOST, SIGNALS, Stop, guarded
 from fishjax.fields import UsageError
 from fishjax.present.search import search_table
 from fishjax.present.tables import tables
-from fishjax.store import SEARCH, SUMMARY, CellFolder, SweepFolder, concluded
+from fishjax.store import SEARCH, SUMMARY, SweepFolder, concluded
 
+FINISHED = ("done", "diverged")
 Folder = Annotated[pathlib.Path, tyro.conf.Positional]
 
 
@@ -27,18 +29,20 @@ def status(folder: Folder) -> int:
     what = f"search for the knobs of {plan['study']}" if searched else plan["study"]
     print(f"{what} at scale {plan['scale']} on {plan['data']['spec']}")
     arms: dict[str, Counter[str]] = {}
+    finished: set[tuple[str, int]] = set()
     for about, cell in sweep.started():
-        arms.setdefault(about["arm"], Counter())[_standing(cell)] += 1
+        standing = _standing(cell)
+        arms.setdefault(about["arm"], Counter())[standing] += 1
+        if standing in FINISHED:
+            finished.add((about["arm"], about["seed"]))
     for arm, counts in arms.items():
         words = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
         print(f"  {arm:40} {words}")
-    finished = {arm: counts["done"] + counts["diverged"] for arm, counts in arms.items()}
     if searched:
-        print(f"{sum(finished.values())} runs are finished")
+        print(f"{sum(arms[arm][word] for arm in arms for word in FINISHED)} runs are finished")
     else:
-        wanted = len(plan["arms"]) * len(plan["seeds"])
-        done = sum(count for arm, count in finished.items() if arm in plan["arms"])
-        print(f"{done} of {wanted} runs of the arms are finished")
+        wanted = {(arm, seed) for arm in plan["arms"] for seed in plan["seeds"]}
+        print(f"{len(wanted & finished)} of {len(wanted)} runs of the arms are finished")
     return DONE
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, JSON, digests, locks."""
+"""Files that are whole or not there: atomic writes, JSON, digests and seals, locks."""
 
 import contextlib
 import errno
@@ -9,7 +9,7 @@ import math
 import os
 import pathlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 TEMPORARY = ".writing-"
 """How the names of files begin that are being written."""
+_SEAL = "sha256"
 
 
 def number(value: float) -> float | None:
@@ -102,6 +103,25 @@ def _sync_folder(path: pathlib.Path) -> None:
 def sha256(path: pathlib.Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """`value` and the sha256 of it all, by which `unsealed` knows it again."""
+    return {**value, _SEAL: _digest(value)}
+
+
+def unsealed(content: bytes) -> dict[str, Any]:
+    """What was sealed, from its JSON; a ValueError where a part of it is no longer as it was."""
+    found = json.loads(content)
+    if not isinstance(found, dict) or found.pop(_SEAL, None) != _digest(found):
+        raise ValueError("its seal does not fit")
+    return found
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    """Of the JSON values, in whatever order."""
+    plain = json.loads(as_json(value))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def as_json(value: Any, indent: int | None = 2) -> bytes:

@@ -13,6 +13,7 @@ from fishjax.files import number
 from fishjax.present.search import search_table
 from fishjax.present.tables import write_table
 from fishjax.readable import check_readable
+from fishjax.settings import plain
 from fishjax.store import SEARCH
 from fishjax.study import Request, Search, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Arm, Cell, Tuned, Tuning, cells
@@ -60,7 +61,7 @@ class Fitting:
     def pin(self) -> None:
         """Pins the search in the folder, or checks it against the one pinned before."""
         plan = {
-            "search": dataclasses.asdict(self.search),
+            "search": plain(dataclasses.asdict(self.search)),
             "tuning": dataclasses.asdict(self.tuning),
             "arms": {},
             "seeds": list(self.seeds),
@@ -90,7 +91,7 @@ class Fitting:
             "seeds": list(self.seeds),
             "tuning_seeds": list(self.tuning.seeds),
             "rates": list(self.tuning.rates),
-            "knobs": [dataclasses.asdict(knob) for knob in self.search.knobs],
+            "knobs": [plain(dataclasses.asdict(knob)) for knob in self.search.knobs],
             "scenario": self.scenario.id,
             "target": declared(self.scenario),
             "settings_tried": len(tried),
@@ -139,7 +140,7 @@ class Fitting:
         results = self.place.collect(self._judging(setting, rates))
         entry = reproduce(self.scenario, results)
         return {
-            "setting": dict(setting),
+            "setting": plain(setting),
             "rates": rates,
             "measured": entry["measured"],
             "reproduced": entry["reproduced"],

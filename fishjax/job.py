@@ -17,7 +17,7 @@ from fishjax.engine.kernels import AUTO, ENGINES
 from fishjax.engine.runner import Runner, Tick
 from fishjax.exits import AGAIN, DONE, Stop
 from fishjax.fitting import Fitting
-from fishjax.present.progress import bar
+from fishjax.present.progress import Aside, bar
 from fishjax.session import Session
 from fishjax.settings import parse_settings
 from fishjax.study import Request, Study
@@ -61,7 +61,7 @@ def run(study: Study, arguments: Sequence[str] | None, stop: Stop, start: float)
     devices.prepare()
     request = _request(study, options)
     job = Fitting(study, request) if options.fit else Session(study, request)
-    console = Console(stderr=True)
+    console = Aside()
     console.print(_announcement(job), soft_wrap=True, highlight=False, markup=False)
     if options.dry_run:
         return DONE

@@ -1,6 +1,5 @@
 """Loss barriers between the final networks of a study's arms, kept in its folder."""
 
-import json
 import math
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ import xarray as xr
 
 from fishjax.barrier import Barrier, barrier, check_alike
 from fishjax.config import Config
-from fishjax.files import number, write_json
+from fishjax.files import number, sealed, unsealed, write_json
 from fishjax.metrics import BARRIER
 from fishjax.study import Line
 from fishjax.sweep import Cell
@@ -25,21 +24,23 @@ def check_lines(lines: Iterable[Line], configs: Mapping[str, Config], classes: i
         check_alike(configs[line.arm], configs[line.start], classes)
 
 
-def barriers(place: Workplace, stage: Stage, lines: Iterable[Line], epoch: float) -> xr.DataArray:
+def barriers(place: Workplace, stage: Stage, lines: Iterable[Line]) -> xr.DataArray:
     """The barrier in nats between each line's arm and the one it starts at, `(arm, seed, epoch)`.
 
-    Of the networks at the end, which is `epoch`, on the training subset of the line's arm; see
+    Of the final networks, at the last epoch of the line's arm, on its training subset; see
     `barrier.barrier`. What an earlier start has found is read back.
     """
     cells = {(cell.arm, cell.seed): cell for cell in stage.cells}
     seeds = sorted({cell.seed for cell in stage.cells})
-    lines = list(lines)
-    heights = [
-        [[_height(place, cells[line.arm, seed], cells[line.start, seed])] for seed in seeds]
-        for line in lines
-    ]
-    coords = {"arm": [line.arm for line in lines], "seed": seeds, "epoch": [epoch]}
-    return xr.DataArray(heights, coords, ("arm", "seed", "epoch"), name=BARRIER)
+    ends = {line: float(cells[line.arm, seeds[0]].config.optim.epochs) for line in lines}
+    arms, epochs = [line.arm for line in ends], sorted(set(ends.values()))
+    coords = {"arm": arms, "seed": seeds, "epoch": epochs}
+    found = xr.DataArray(math.nan, coords, ("arm", "seed", "epoch"), name=BARRIER)
+    for line, end in ends.items():
+        for seed in seeds:
+            height = _height(place, cells[line.arm, seed], cells[line.start, seed])
+            found.loc[line.arm, seed, end] = height
+    return found
 
 
 def _height(place: Workplace, arm: Cell, start: Cell) -> float:
@@ -52,7 +53,7 @@ def _height(place: Workplace, arm: Cell, start: Cell) -> float:
         found = barrier(end, origin, *place.shown_in_training(arm))
         kept = {"networks": networks, **_plain(found)}
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, kept)
+        write_json(file, sealed(kept))
     return math.nan if kept["height"] is None else kept["height"]
 
 
@@ -65,10 +66,10 @@ def _file(place: Workplace, arm: Cell, start: Cell) -> pathlib.Path:
 def _kept(file: pathlib.Path, networks: list[str]) -> dict[str, Any] | None:
     """What an earlier start wrote; None where there is nothing whole, or of other networks."""
     try:
-        kept = json.loads(file.read_bytes())
-        return kept if "height" in kept and kept["networks"] == networks else None
-    except (OSError, ValueError, KeyError, TypeError):
+        kept = unsealed(file.read_bytes())
+    except (OSError, ValueError):
         return None
+    return kept if kept["networks"] == networks else None
 
 
 def _plain(found: Barrier) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
 from fishjax.config import Config
 from fishjax.data.dataset import Dataset
@@ -25,7 +24,7 @@ from fishjax.engine.runner import Tick
 from fishjax.evidence.range_test import FEWEST, RangeTest
 from fishjax.fields import UsageError
 from fishjax.files import number, write_json
-from fishjax.present.progress import bar
+from fishjax.present.progress import Aside, bar
 from fishjax.present.range_test import rates_table, write_curve
 from fishjax.present.tables import write_table
 from fishjax.settings import override, parse_settings, to_dict
@@ -58,7 +57,7 @@ def find(
     folder = out or pathlib.Path("runs") / "lr-find" / slug(f"{data}{changed}-{low:g}-{high:g}")
     _check_writable(folder)
     steps = lower(config, len(dataset.species))[0].steps_per_epoch
-    with bar(len(chosen) * config.optim.epochs * steps, Console(stderr=True)) as tick:
+    with bar(len(chosen) * config.optim.epochs * steps, Aside()) as tick:
         test = range_test(dataset, config, chosen, tick)
     if not any(np.isfinite(rates).any() for rates in test.suggestions().values()):
         raise UsageError(f"no seed trains long enough between {low:g} and {high:g}; try less")

@@ -27,6 +27,7 @@ from fishjax.present.terminal import render
 from fishjax.provenance import revision
 from fishjax.readable import check_readable
 from fishjax.results import long_table, trained_by
+from fishjax.settings import plain
 from fishjax.store import DECLARED, SUMMARY
 from fishjax.study import Line, Request, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Tuned, cells
@@ -68,7 +69,7 @@ class Session:
         Claims, scenario and placebos may have changed since: both versions are then reported.
         """
         plan = {
-            "arms": {arm.name: _plain(arm.changes) for arm in self.study.arms},
+            "arms": {arm.name: _worded(arm.changes) for arm in self.study.arms},
             "tuning": dataclasses.asdict(self.scale.tuning),
             "seeds": list(self.seeds),
             DECLARED: self._declared().as_json(),
@@ -77,7 +78,7 @@ class Session:
         stages = [self.tuning_stage(), self.expected_stage()]
         pinned = self.place.pin(plan, "seeds", stages)
         self.seeds = tuple(pinned["seeds"])
-        self._pinned = Declaration.from_json(pinned[DECLARED]) if DECLARED in pinned else None
+        self._pinned = Declaration.from_json(pinned[DECLARED])
 
     def tuning_stage(self) -> Stage:
         """Every tuned arm at every rate, on the tuning seeds."""
@@ -123,8 +124,7 @@ class Session:
         found = leave_out(self.place.collect(stage), too_rare(self._auc_intervals))
         if not self.lines:
             return found
-        end = float(self.place.base.optim.epochs)
-        return found.assign({BARRIER: barriers(self.place, stage, self.lines, end)})
+        return found.assign({BARRIER: barriers(self.place, stage, self.lines)})
 
     def conclude(self) -> dict[str, Any]:
         """Writes what is derived from the cells; returns the summary, but for its timing."""
@@ -160,7 +160,7 @@ class Session:
             "auc_without": too_rare(self._auc_intervals),
             "looks": self._looks(),
             "trained_by": trained_by(*self._tuning, self.results),
-            "overrides": {arm.name: _plain(arm.changes) for arm in self.study.arms},
+            "overrides": {arm.name: _worded(arm.changes) for arm in self.study.arms},
             "search": search
             and {
                 "seeds": list(search.seeds),
@@ -201,7 +201,7 @@ class Session:
         """Refuses a plan that reads what the arms or the lines between them will not measure."""
         measured = self.place.metrics(configs)
         for line in self.lines:
-            measured[line.arm][BARRIER] = Measured((self.place.base.optim.epochs,))
+            measured[line.arm][BARRIER] = Measured((configs[line.arm].optim.epochs,))
         check_readable(self.study.name, self.study.plan.contrasts, measured)
 
     def _refuse_settings_without_effect(
@@ -223,9 +223,11 @@ class Session:
                     )
 
 
-def _plain(changes: Mapping[str, Any]) -> dict[str, Any]:
+def _worded(changes: Mapping[str, Any]) -> dict[str, Any]:
     """An arm's changes as JSON values; a tuned rate as words."""
-    return {
-        key: f"{value.times:g} x tuned for {value.arm}" if isinstance(value, Tuned) else value
-        for key, value in changes.items()
-    }
+    return plain(
+        {
+            key: f"{value.times:g} x tuned for {value.arm}" if isinstance(value, Tuned) else value
+            for key, value in changes.items()
+        }
+    )

@@ -51,11 +51,8 @@ def parse_settings(settings: Iterable[str]) -> dict[str, str]:
 
 
 def to_dict(config: Config) -> dict[str, dict[str, Any]]:
-    """The configuration as plain JSON values (an infinite number is the text `inf`)."""
-    return {
-        section: {name: _plain(value) for name, value in values.items()}
-        for section, values in dataclasses.asdict(config).items()
-    }
+    """The configuration as `plain` values, by section and name."""
+    return plain(dataclasses.asdict(config))
 
 
 def from_dict(tree: Mapping[str, Mapping[str, Any]]) -> Config:
@@ -70,7 +67,10 @@ def digest(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
+def plain(value: Any) -> Any:
+    """Settings as JSON values: tuples are lists, an infinite number is the text `inf`."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(each) for each in value]
     return "inf" if value == math.inf else value

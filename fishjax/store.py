@@ -1,104 +1,24 @@
-"""A study on disk: one directory per run, committed by one rename, and the plan they belong to.
-
-A cell exists once its `DONE.json`, which names the sha256 of each of its files, is in place.
-"""
+"""A study on disk: the plan, sealed as a cell's mark is, its cells, and who may work on them."""
 
 import contextlib
 import fcntl
 import json
+import math
 import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from fishjax.cellfolder import CellFolder
 from fishjax.fields import UsageError
-from fishjax.files import TEMPORARY, as_json, create, lock, sha256, write_json, write_parquet
+from fishjax.files import TEMPORARY, as_json, create, lock, sealed, unsealed, write_json
 
 PLAN, ENVIRONMENT, TIMING = "sweep.json", "env.json", "timing.jsonl"
 SUMMARY, SEARCH = "summary.json", "search.json"
 DECLARED = "declared"
 """The part of a plan that stays as the first start had it, though a later one may have another."""
-_CONFIG, _LOG, _DONE = "config.json", "metrics.jsonl", "DONE.json"
 _LOCK = ".lock-"
-
-
-@dataclass(frozen=True)
-class CellFolder:
-    """The files of one cell: `config.json`, `metrics.jsonl`, `metrics.parquet`,
-    `predictions.parquet`, where some are flipped `labels.parquet`, `params/` and, once all of them
-    are whole, `DONE.json`. Whatever else lies there is not the cell's.
-    """
-
-    path: pathlib.Path
-
-    @property
-    def params(self) -> pathlib.Path:
-        """Where the checkpoint of the final network goes."""
-        return self.path / "params"
-
-    def start(self, about: Mapping[str, Any]) -> None:
-        """Makes the folder, writes `about` to `config.json`, drops an unfinished start's log."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / _CONFIG, about)
-        (self.path / _LOG).write_bytes(b"")
-
-    def about(self) -> dict[str, Any] | None:
-        """What `start` was told, or None where it cannot be read."""
-        try:
-            told = json.loads((self.path / _CONFIG).read_bytes())
-        except (OSError, ValueError):
-            return None
-        return told if isinstance(told, dict) and {"arm", "seed"} <= told.keys() else None
-
-    def log(self, line: Mapping[str, Any]) -> None:
-        """Appends one line to `metrics.jsonl`, to be read while the run goes on."""
-        with open(self.path / _LOG, "ab") as file:
-            file.write(as_json(line, indent=None))
-
-    def commit(self, tables: Mapping[str, pa.Table], outcome: Mapping[str, Any]) -> None:
-        """Writes the tables, then the commit mark with `outcome` and every file's sha256."""
-        written = [self.path / _CONFIG, self.path / _LOG]
-        for name, table in tables.items():
-            written.append(self.path / f"{name}.parquet")
-            write_parquet(written[-1], table)
-        written += sorted(file for file in self.params.rglob("*") if file.is_file())
-        files = {str(file.relative_to(self.path)): sha256(file) for file in written}
-        write_json(self.path / _DONE, {**outcome, "files": files})
-
-    @property
-    def mark(self) -> str:
-        """The sha256 of a committed cell's `DONE.json`: another for everything else it may hold."""
-        return sha256(self.path / _DONE)
-
-    def outcome(self) -> dict[str, Any] | None:
-        """What `DONE.json` says, or None where the cell is not committed or a file has changed.
-
-        Raises UsageError where a file is there and cannot be read: training it again would lose it.
-        """
-        try:
-            mark = (self.path / _DONE).read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise UsageError(f"{self.path} cannot be read: {error}") from None
-        try:
-            done = json.loads(mark)
-            whole = all(sha256(self.path / name) == sha for name, sha in done["files"].items())
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            return None
-        except OSError as error:
-            raise UsageError(f"{self.path} cannot be read: {error}") from None
-        except (ValueError, KeyError, AttributeError, TypeError):
-            return None
-        return done if whole else None
-
-    def table(self, name: str) -> pa.Table:
-        """A committed table: `metrics`, `predictions` or `labels`."""
-        return pq.read_table(self.path / f"{name}.parquet")
 
 
 @dataclass(frozen=True)
@@ -123,14 +43,13 @@ class SweepFolder:
     def plan(self) -> dict[str, Any]:
         """The pinned plan; a UsageError where there is none."""
         try:
-            plan = json.loads((self.path / PLAN).read_bytes())
+            return unsealed((self.path / PLAN).read_bytes())
         except FileNotFoundError:
             raise UsageError(f"{self.path} holds no study (no {PLAN})") from None
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise UsageError(f"{self.path / PLAN} cannot be read: {error}") from None
-        if not _is_plan(plan):
-            raise UsageError(f"{self.path / PLAN} is damaged: it holds no plan")
-        return plan
+        except ValueError as error:
+            raise UsageError(f"{self.path / PLAN} is damaged: {error}") from None
 
     def claim(self, plan: Mapping[str, Any], growing: str) -> None:
         """Makes the folder, and checks what an earlier start pinned against as much of the plan.
@@ -154,13 +73,13 @@ class SweepFolder:
         with self._one_by_one():
             if not self.planned:
                 with contextlib.suppress(FileExistsError):
-                    create(target, as_json(plan))
+                    create(target, as_json(sealed(plan)))
             pinned = self.plan()
             self._compare(plan, pinned, growing)
             grown = sorted({*pinned.get(growing, ()), *plan[growing]})
             if grown != pinned.get(growing):
                 pinned[growing] = grown
-                write_json(target, pinned)
+                write_json(target, sealed(pinned))
             return pinned
 
     @contextlib.contextmanager
@@ -206,10 +125,10 @@ class SweepFolder:
         """The sum over all starts."""
         total: dict[str, float] = {}
         with contextlib.suppress(FileNotFoundError):
-            for line in (self.path / TIMING).read_text().splitlines():
+            for line in (self.path / TIMING).read_bytes().splitlines():
                 with contextlib.suppress(ValueError, AttributeError):
                     for name, value in json.loads(line).items():
-                        if isinstance(value, int | float):
+                        if isinstance(value, int | float) and math.isfinite(value):
                             total[name] = total.get(name, 0) + value
         return total
 
@@ -262,16 +181,6 @@ def _agree(division: IO[bytes], ours: bytes) -> bool:
     division.flush()
     lock(division, fcntl.LOCK_SH)
     return True
-
-
-def _is_plan(found: Any) -> bool:
-    """Whether it has what is read of a plan before it is compared with another."""
-    if not isinstance(found, dict) or not {"study", "scale"} <= found.keys():
-        return False
-    data, seeds = found.get("data"), found.get("seeds")
-    listed = isinstance(seeds, list) and all(isinstance(seed, int) for seed in seeds)
-    named = isinstance(data, dict) and "spec" in data
-    return listed and named and isinstance(found.get("arms"), dict)
 
 
 def _differences(name: str, ours: Any, theirs: Any) -> Iterator[tuple[str, Any, Any]]:

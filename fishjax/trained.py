@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fishjax.cellfolder import CellFolder
 from fishjax.config import Config
 from fishjax.engine.checkpoints import restore
 from fishjax.feed import normalised
@@ -16,7 +17,7 @@ from fishjax.nn.model import Model, Variables
 from fishjax.nn.models import build
 from fishjax.settings import from_dict
 from fishjax.setup import Hyper, lower
-from fishjax.store import CellFolder, SweepFolder
+from fishjax.store import SweepFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Trained:
 def load(folder: str | pathlib.Path, arm: str, seed: int) -> Trained:
     """The final network of `arm` at `seed`, from the folder of a study.
 
+    Where a lost tuning cell was trained again and chose another rate, the one committed last.
     Raises UsageError, with the nearest name, for an arm or a seed that is not committed there.
     """
     sweep = SweepFolder(pathlib.Path(folder))
@@ -90,7 +92,7 @@ def restored(cell: CellFolder) -> Trained:
 def _committed(sweep: SweepFolder, arm: str, seed: int) -> CellFolder:
     cells = [(about["seed"], cell) for about, cell in sweep.started() if about["arm"] == arm]
     if done := [cell for each, cell in cells if each == seed and cell.outcome()]:
-        return done[-1]
+        return max(done, key=lambda cell: cell.committed_ns)
     finished = sorted({each for each, cell in cells if cell.outcome()})
     raise UsageError(f"arm {arm!r} has no finished seed {seed}; finished: {finished}")
 

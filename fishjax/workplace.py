@@ -73,9 +73,16 @@ class Workplace:
         }
 
     def check(self, stage: Stage) -> None:
-        """Raises UsageError for a cell whose data cannot be split or corrupted as it asks, and for
-        a network of the user's own that does not run.
+        """Raises UsageError for a cell whose data cannot be split or corrupted as it asks, for one
+        of images in another size, and for a network of the user's own that does not run.
         """
+        size = self.base.data.image_size
+        for cell in stage.cells:
+            if (other := cell.config.data.image_size) != size:
+                raise UsageError(
+                    f"arm {cell.arm!r} asks for images of {other} pixels; the study's data are "
+                    f"read in {size}: set data.image_size for all arms"
+                )
         for each in self._packs(stage):
             build(each.setup)
         for ask in dict.fromkeys(map(ask_of, stage.cells)):

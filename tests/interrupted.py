@@ -11,8 +11,8 @@ import signal
 import sys
 from typing import Any
 
+from fishjax.cellfolder import CellFolder
 from fishjax.command import main
-from fishjax.store import CellFolder
 from tests.tiny_study import STUDY
 
 name, method, number = sys.argv[1], sys.argv[2], int(sys.argv[3])

@@ -8,6 +8,7 @@ import pytest
 
 from experiments.again import again_block, compare
 from fishjax.fields import UsageError
+from fishjax.files import sealed
 
 KEPT = pathlib.Path(__file__).parent.parent / "experiments" / "results" / "dying_relu"
 
@@ -23,7 +24,7 @@ def write(root, summary, convolution):
     (folder / "summary.json").write_text(json.dumps(summary))
     about = {name: summary[name] for name in ("study", "scale", "data", "seeds")}
     plan = {**about, "arms": {}, "engine": {"kernels": {"convolution": {"": convolution}}}}
-    (folder / "sweep.json").write_text(json.dumps(plan))
+    (folder / "sweep.json").write_text(json.dumps(sealed(plan)))
     return root
 
 

@@ -5,9 +5,10 @@ import json
 import pytest
 from studies import made_up_summary
 
+from fishjax.cellfolder import CellFolder
 from fishjax.cli import main
 from fishjax.fields import UsageError
-from fishjax.store import CellFolder, SweepFolder
+from fishjax.store import SweepFolder
 
 PLAN = {
     "study": "two",
@@ -66,6 +67,15 @@ def test_status_counts_the_runs_of_the_arms(folder, capsys):
     assert first == "two at scale laptop on reef"
     assert arm.split(maxsplit=1) == ["relu", "1 diverged, 1 done, 1 unfinished"]
     assert last == "2 of 4 runs of the arms are finished"
+
+
+def test_a_run_that_was_trained_again_at_another_rate_is_one_run(folder, capsys):
+    pinned(folder, PLAN)
+    again = SweepFolder(folder).cell("relu-ff/seed=0000")
+    again.start({"arm": "relu", "seed": 0})
+    again.commit({}, {"status": "done"})
+    assert run("status", folder) == 0
+    assert capsys.readouterr().out.endswith("\n2 of 4 runs of the arms are finished\n")
 
 
 def test_status_counts_a_cell_that_cannot_be_read(folder, capsys, monkeypatch):

@@ -14,6 +14,7 @@ from fishjax.data.corruptions import view
 from fishjax.data.source import open_source
 from fishjax.evidence.plan import Claim, Contrast, Plan, Reading
 from fishjax.fields import UsageError
+from fishjax.files import sealed, unsealed, write_json
 from fishjax.settings import override
 from fishjax.study import Scale, Study
 from fishjax.sweep import Arm, Tuning
@@ -89,13 +90,13 @@ def test_what_is_kept_is_read_back_and_what_is_damaged_is_made_again(finished, m
     assert run(finished) == 0
     assert made == []
     first, second = sorted((finished / "lines").glob("branch-*--plain-*/seed=*.json"))
-    first.write_text("{")
+    first.write_text(first.read_text().replace('"height": ', '"height": 1'))
     second.unlink()
     assert run(finished) == 0
     assert len(made) == 2
     assert derived(finished) == before
-    kept = json.loads(first.read_bytes())
-    first.write_text(json.dumps({**kept, "height": 9.0, "networks": ["trained", "anew"]}))
+    kept = unsealed(first.read_bytes())
+    write_json(first, sealed({**kept, "height": 9.0, "networks": ["trained", "anew"]}))
     assert run(finished) == 0
     assert len(made) == 3
     assert derived(finished) == before
@@ -133,6 +134,20 @@ def test_networks_of_two_shapes_are_refused_before_anything_is_written(tmp_path,
     assert run(tmp_path / "out", study) == 2
     assert "one section model" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_line_ends_where_its_own_arm_does(tmp_path):
+    """At another epoch it would be read as that arm's last, where nothing else was measured."""
+    longer = Arm("branch", {**STUDY.arms[1].changes, "optim.epochs": 4})
+    study = dataclasses.replace(STUDY, arms=(STUDY.arms[0], longer, STUDY.arms[2]))
+    folder = tmp_path / "out"
+    assert run(folder, study) == 0
+    rows = pq.read_table(folder / "results.parquet").to_pandas()
+    assert set(rows[rows["metric"] == "barrier"]["epoch"]) == {4}
+    summary = json.loads((folder / "summary.json").read_bytes())
+    (branch,) = (arm for arm in summary["arms"] if arm["name"] == "branch")
+    assert [branch["metrics"][name]["n"] for name in ("barrier", "test_accuracy")] == [2, 2]
+    assert summary["claims"][0]["effect"] is not None
 
 
 def test_what_is_not_finite_is_kept_as_nothing():

@@ -1,7 +1,9 @@
 """Cells are whole or absent; a plan is pinned once; damage is noticed."""
 
+import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import os
 import stat
@@ -10,7 +12,7 @@ from contextlib import nullcontext
 import pyarrow as pa
 import pytest
 
-from fishjax import store
+from fishjax import cellfolder
 from fishjax.fields import UsageError
 from fishjax.files import write_atomically
 from fishjax.store import DECLARED, PLAN, SweepFolder
@@ -83,7 +85,8 @@ def test_what_is_in_a_cells_place_is_named_and_not_written_over(sweep, wrong):
 
 
 @pytest.mark.parametrize(
-    "content", [b"[]", b"null", b"{}", b'{"files": []}', b'{"files": {"..": 1}}']
+    "content",
+    [b"[]", b"null", b"{}", b'{"files": {}}', b'{"status": "done"}', b"\xff"],
 )
 def test_a_strange_commit_mark_is_no_commit(sweep, content):
     cell = committed(sweep)
@@ -108,7 +111,7 @@ def test_a_cell_that_cannot_be_read_just_now_is_not_taken_for_missing(sweep, mon
     def stale(_):
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(store, "sha256", stale)
+    monkeypatch.setattr(cellfolder, "sha256", stale)
     with pytest.raises(UsageError, match=r"seed=0000 cannot be read: .*Stale"):
         cell.outcome()
 
@@ -222,12 +225,36 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
         SweepFolder(tmp_path / "file" / "out").pin(PLANNED, growing="seeds")
 
 
-@pytest.mark.parametrize("content", ["", "{", '["list"]'])
+@pytest.mark.parametrize("content", [b"", b"{", b'["list"]', b'{"seeds": [0, 1]}', b"\xff"])
 def test_a_damaged_plan_is_named(sweep, content):
     sweep.path.mkdir()
-    (sweep.path / PLAN).write_text(content)
+    (sweep.path / PLAN).write_bytes(content)
     with pytest.raises(UsageError, match=PLAN):
         sweep.pin(PLANNED, growing="seeds")
+
+
+def flipped(content):
+    """`content` with each of its bits the other way, one at a time."""
+    for place, bit in itertools.product(range(len(content)), range(8)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << bit
+        yield bytes(damaged)
+
+
+def test_a_bit_that_flips_in_a_commit_mark_is_seen_or_says_nothing_else(sweep):
+    cell = committed(sweep)
+    before, mark = cell.outcome(), cell.path / "DONE.json"
+    for damaged in flipped(mark.read_bytes()):
+        mark.write_bytes(damaged)
+        assert cell.outcome() in (None, before), damaged
+
+
+def test_a_bit_that_flips_in_a_plan_is_seen_or_says_nothing_else(sweep):
+    plan = sweep.pin(PLANNED, growing="seeds")
+    for damaged in flipped((sweep.path / PLAN).read_bytes()):
+        (sweep.path / PLAN).write_bytes(damaged)
+        with contextlib.suppress(UsageError):
+            assert sweep.plan() == plan, damaged
 
 
 def test_no_study_is_named(tmp_path):
@@ -239,7 +266,7 @@ def test_timing_adds_up_over_starts_and_a_torn_line_is_left_out(sweep):
     sweep.path.mkdir()
     sweep.log_timing({"run_s": 1.5, "run_steps": 10})
     with open(sweep.path / "timing.jsonl", "ab") as file:
-        file.write(b'[1]\n{"run_s": "x"}\n{"run_s": 3')
+        file.write(b'[1]\n{"run_s": "x"}\n{"run_s": NaN}\n{"run_s": 1e905}\n\xff{}\n{"run_s": 3')
     sweep.log_timing({"run_s": 2.0, "run_steps": 5})
     assert sweep.timing() == {"run_s": 3.5, "run_steps": 15}
 

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
 
 from fishjax.config import Config
 from fishjax.evidence.plan import Plan, Reading
 from fishjax.evidence.readings import read
-from fishjax.present.progress import bar
+from fishjax.present.progress import Aside, bar
 from fishjax.session import Session
 from fishjax.settings import override
 from fishjax.study import Request, Scale, Study
 from fishjax.sweep import Arm, Tuning
 
 ARMS = 8
-CONSOLE = Console(stderr=True)
+CONSOLE = Aside()
 BASE = override(
     Config(),
     {

@@ -8,13 +8,14 @@ import jax
 import numpy as np
 import pyarrow as pa
 
+from fishjax.cellfolder import CellFolder
 from fishjax.data.pool import Pool
 from fishjax.engine.checkpoints import Saver
 from fishjax.engine.packs import Pack, ask_of
 from fishjax.engine.record import Record
 from fishjax.nn.model import Variables
 from fishjax.provenance import trainer
-from fishjax.store import CellFolder, SweepFolder
+from fishjax.store import SweepFolder
 
 
 @dataclass(frozen=True)

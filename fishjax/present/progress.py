@@ -1,10 +1,21 @@
-"""A bar over run-steps while runs train."""
+"""What a command says aside, on stderr, and a bar over run-steps while runs train."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+
+class Aside(Console):
+    """Stderr, whose reader may leave: what is asked for goes on without it."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process."""
+        self.quiet = True
 
 
 @contextlib.contextmanager
