@@ -1,4 +1,4 @@
-"""Writes the README's and the studies' tables anew from the results in `experiments/results/`.
+"""Writes the tables of the pages anew from the results in `experiments/results/`.
 
     python -m experiments.readme
 
@@ -16,7 +16,7 @@ import tyro
 
 from experiments.again import again_block
 from experiments.all import STUDIES
-from experiments.benchmark.tables import readme_block, speed_table
+from experiments.benchmark.tables import layer_table, readme_block, speed_table
 from experiments.calibration.table import calibration_block
 from fishjax.present.parts import parts_table
 from fishjax.present.phrases import tuned
@@ -26,7 +26,9 @@ from fishjax.present.table import Table
 from fishjax.present.tables import ablation_table, claims_table, placebo_table, scenario_table
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "experiments" / "studies.md")
+PAGES = tuple(
+    ROOT / page for page in ("README.md", "experiments/studies.md", "experiments/benchmark.md")
+)
 RESULTS = ROOT / "experiments" / "results"
 BLOCK = re.compile(r"<!-- (\w+) (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
@@ -70,6 +72,7 @@ MAKERS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "search": _rows(search_table),
     "parts": _rows(parts_table),
     "benchmark": readme_block,
+    "layers": _rows(layer_table),
     "calibration": calibration_block,
     "speeds": _rows(speed_table),
 }

@@ -15,6 +15,7 @@ from fishjax.data.source import open_source
 from fishjax.engine.packs import ask_of, pack, slots
 from fishjax.engine.program import Program, Shared, default_mapping
 from fishjax.settings import override
+from fishjax.setup import Hyper, Setup, lower
 from fishjax.sweep import Arm, cells
 
 RUNS = 16
@@ -28,12 +29,17 @@ class Chunk:
     run_steps: int
 
 
-def chunk(settings: Mapping[str, Any]) -> Chunk:
+def in_xla(setup: Setup, hyper: Hyper) -> Program:
+    """The program in XLA's own kernels, the same on every machine."""
+    return Program(setup, default_mapping())
+
+
+def chunk(settings: Mapping[str, Any], make: Callable[[Setup, Hyper], Program] = in_xla) -> Chunk:
     """The dying-ReLU study's base run with `settings`, on reef, RUNS seeds side by side."""
     base = override(BASE, {"hyper.lr": 0.01, **settings})
     dataset = open_source("reef", base.data.image_size)
     (only,) = pack(cells([Arm("base")], base, {}, range(RUNS)), len(dataset.species), RUNS)
-    program = Program(only.setup, default_mapping())
+    program = make(*lower(base, len(dataset.species)))
     pool = Pool(dataset, map(ask_of, only.cells))
     shared = Shared(jnp.asarray(pool.images), jnp.asarray(pool.labels))
     runs = slots(pool, only)

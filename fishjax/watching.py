@@ -14,7 +14,7 @@ from fishjax.measure.activations import saturated_share
 from fishjax.measure.flow import along_depth, flow, relative
 from fishjax.measure.units import silent_share
 from fishjax.nn.layout import Layout, layout, path_of
-from fishjax.sections import RECTIFIERS, Model
+from fishjax.sections import Model
 from fishjax.setup import choices
 
 _COLUMNS = (
@@ -89,7 +89,7 @@ def watch(
         taps=_names([path_of(path) for path, _ in tapped]),
         flow=seen,
         depth=along_depth(seen["flow"]),
-        units=_units(taps, "relu" if activation in RECTIFIERS else activation),
+        units=_units(taps, activation),
     )
 
 

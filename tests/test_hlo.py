@@ -106,7 +106,7 @@ def test_the_order_of_a_shuffled_schedule_is_made_before_the_steps():
     assert " sort[" not in str(scans[0].params["jaxpr"])
 
 
-def watched_outputs(watch: str) -> int:
+def reductions(watch: str) -> int:
     setup, hyper = tiny(watch__flow=watch, watch__units=watch)
     key, feed, hyper = jax.random.key(0), make_feed(setup), as_arrays(hyper)
     state = train.begin(setup, hyper, key)
@@ -114,8 +114,7 @@ def watched_outputs(watch: str) -> int:
     return str(jax.make_jaxpr(advance)(hyper, key, feed, state)).count("reduce_")
 
 
-def test_probes_that_are_off_leave_no_reduction_behind():
-    off, on = watched_outputs("off"), watched_outputs("epoch")
-    assert on > off
-    with_them = compiled("advance", model__norm="none").count("reduce(")
-    assert compiled(watch__flow="off", watch__units="off").count("reduce(") < with_them
+def test_probes_that_are_off_leave_no_reduction_behind(monkeypatch):
+    off, on = reductions("off"), reductions("epoch")
+    monkeypatch.setattr(train, "_watch", lambda *_: train.Watched({}, {}, {}, {}))
+    assert on > off == reductions("off")

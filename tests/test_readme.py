@@ -5,7 +5,7 @@ import pytest
 from experiments.all import STUDIES
 from experiments.readme import BLOCK, PAGES, RESULTS, SOURCES, render
 
-README, OF_STUDIES = PAGES
+README, OF_STUDIES, _ = PAGES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

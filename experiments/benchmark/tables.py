@@ -109,9 +109,10 @@ def scaling_table(found: Found) -> Table:
 def headlines(found: Found) -> list[str]:
     """The figures that sum the tables up, a sentence each; who was left out, and why."""
     machine = found["machine"]
+    took = "all but the study took" if "study" in found else "the command took"
     lines = [
         f"jax {machine['versions']['jax']} on Python {machine['python']}, {machine['cpus']} cores, "
-        f"{found['rounds']} rounds; the command took {machine['seconds'] / 60:.0f} minutes."
+        f"{found['rounds']} rounds; {took} {machine['seconds'] / 60:.0f} minutes."
     ]
     for peer, ratio in found["geomean_over_best_torch"].items():
         lines.append(

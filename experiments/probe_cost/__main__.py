@@ -3,9 +3,9 @@
     python -m experiments.probe_cost [--networks study,T,S,M,L] [--rounds 7] [--json]
 
 `study` is the dying-ReLU study's network at laptop scale; T, S, M and L are the benchmark's
-workloads. For each, 16 runs in one process, by two programs that differ only in `watch.flow` and
-`watch.units`: off, and read at every step. Rounds are interleaved; the ratio is the median of the
-paired ratios, with their whole range.
+workloads. For each, 16 runs in one process with the kernels that a study gets on this machine, by
+two programs that differ only in `watch.flow` and `watch.units`: off, and read at every step.
+Rounds are interleaved; the ratio is the median of the paired ratios, with their whole range.
 """
 
 import json
@@ -67,7 +67,7 @@ def _row(network: str, rounds: int) -> dict:
 def _chunk(network: str, watch: str) -> Chunk:
     """Of a workload: two compiled calls of every pack of its runs, as the benchmark trains them."""
     if network == STUDY:
-        return chunk({"watch.flow": watch, "watch.units": watch})
+        return chunk({"watch.flow": watch, "watch.units": watch}, as_shipped)
     workload, calls = WORKLOADS[network], 2
     packed = Packed(draw(workload, RUNS), as_shipped, probes=watch == STEP)
     packed.run(calls)

@@ -1,8 +1,8 @@
 """The programs of a sweep, compiled in threads while the pack before them trains."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
+from fishjax.engine.devices import cores
 from fishjax.engine.program import Program, RunMapping, Shared, Slots
 from fishjax.nn.lowering import Kernels
 from fishjax.setup import Setup
@@ -21,7 +21,7 @@ class Programs:
         self.mapping: RunMapping = mapping
         self.kernels = kernels
         self._made: dict[tuple[Setup, int], Program] = {}
-        self._threads = ThreadPoolExecutor(min(_PIECES, os.cpu_count() or 1), "compile")
+        self._threads = ThreadPoolExecutor(min(_PIECES, cores()), "compile")
 
     def of(self, setup: Setup, width: int) -> Program:
         program = Program(setup, self.mapping, self.kernels)

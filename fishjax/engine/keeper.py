@@ -19,7 +19,7 @@ from fishjax.store import SweepFolder
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedPack:
     """What is kept of a pack that has trained to its end, on the host; every leaf is `[run, ...]`.
 
     bad_step: the step at which a run diverged, else -1. mean, deviation: of its input's channels.
@@ -42,7 +42,7 @@ class Keeper:
         self._thread = ThreadPoolExecutor(1, "keep")
         self._handed: collections.deque[Future[None]] = collections.deque()
 
-    def keep(self, trained: Trained) -> None:
+    def keep(self, trained: TrainedPack) -> None:
         """Begins to commit every cell of the pack, once those handed over before are committed."""
         self._handed.append(self._thread.submit(self._commit, trained))
 
@@ -54,7 +54,7 @@ class Keeper:
         while len(self._handed) > but:
             self._handed.popleft().result()
 
-    def _commit(self, trained: Trained) -> None:
+    def _commit(self, trained: TrainedPack) -> None:
         pack = trained.pack
         folders = [self._sweep.cell(cell.folder) for cell in pack.cells]
         for run, folder in zip(pack.slots, folders, strict=True):
@@ -70,7 +70,7 @@ class Keeper:
         for place, folder in enumerate(folders):
             self._finish(trained, place, folder)
 
-    def _finish(self, trained: Trained, place: int, folder: CellFolder) -> None:
+    def _finish(self, trained: TrainedPack, place: int, folder: CellFolder) -> None:
         """Adds a cell's tables and how it ended to its saved network.
 
         Labels, where some are flipped: of every training image its index in the source, the label

@@ -14,7 +14,7 @@ from fishjax.data.pool import Pool
 from fishjax.engine import cache
 from fishjax.engine.compiler import Programs
 from fishjax.engine.devices import replicate, spread
-from fishjax.engine.keeper import Keeper, Trained
+from fishjax.engine.keeper import Keeper, TrainedPack
 from fishjax.engine.memory import is_of_memory
 from fishjax.engine.packs import Pack, ask_of, shared, slots
 from fishjax.engine.program import Program, Slots
@@ -140,7 +140,7 @@ class Runner:
         runs = spread(slots(self._pool, pack), pack.width)
         state = self._train(program, pack, runs, record, tick)
         kept = jax.device_get((state.variables, state.bad_step, runs.mean, runs.deviation))
-        self._keeper.keep(Trained(pack, record, *kept))
+        self._keeper.keep(TrainedPack(pack, record, *kept))
 
     def _train(
         self, program: Program, pack: Pack, runs: Slots, record: Record, tick: Tick

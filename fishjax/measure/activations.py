@@ -65,6 +65,7 @@ def _ring(reaching: jax.Array) -> jax.Array:
 
 _FLAT: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": lambda h: h == 0,
+    "leaky_relu": lambda h: h == 0,
     "tanh": lambda h: jnp.abs(h) > 0.95,
     "sigmoid": lambda h: jnp.abs(h - 0.5) > 0.45,
     "elu": lambda h: h < -0.95,
