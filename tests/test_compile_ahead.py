@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from fishjax.engine import native
+from fishjax.engine import compiler, native
 from fishjax.engine.compiler import Programs
 from fishjax.engine.folders import cache_folder
 from fishjax.engine.program import PIECES, XLA, Program
@@ -96,7 +96,7 @@ def test_what_has_not_begun_is_given_up(monkeypatch):
         gate.wait(10)
 
     monkeypatch.setattr(Program, "_compile", waiting)
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(compiler, "cores", lambda: 1)
     programs = Programs("map", XLA)
     programs.ahead(setup, shared, slots)
     while not begun:
