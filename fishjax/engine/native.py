@@ -127,7 +127,7 @@ def _compiler() -> str:
         if found := shutil.which(name):
             return found
     raise UnavailableError(
-        "no C++ compiler: with one and libdnnl-dev (or its like) training is 2 to 4 times as fast"
+        "no C++ compiler: with one and libdnnl-dev (or its like) training is 2 to 3 times as fast"
     )
 
 
