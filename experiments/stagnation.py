@@ -17,12 +17,12 @@ Knob: the gain of the small weights was searched on reef, on tuning seeds, by
 in 3 settings, all of which met the two figures asked then, with five rates on three tuning seeds
 (experiments/results/stagnation/search-1.json): the one furthest within them was taken. With nine
 rates on five seeds (search-2.json) all three are stuck, at the twin's rate too, and none meets all
-figures: at the twin's best rate not every seed fits. Fitting S2 fixes that the small start is stuck, so 2.2 is judged at two starts
-declared here and never fitted, weights three times as large as those and LARGE times He's. Plans of
-2.1, 2.4 and 2.5 that read less were run on seeds 0 to 15 first; on 16 to 31 one without the
-networks of 2.2 and 2.3 at an equal rate, and with six rates from 0.001 to 0.3, of which LARGE
-weights and wide networks took the lowest. A network that no rate trains may be given any: what it
-is at its twin's rate is asked of S2 too.
+figures: at the twin's best rate not every seed fits. Fitting S2 fixes that the small start is
+stuck, so 2.2 is judged at two starts declared here and never fitted, weights three times as large
+as those and LARGE times He's. Plans of 2.1, 2.4 and 2.5 that read less were run on seeds 0 to 15
+first; on 16 to 31 one without the networks of 2.2 and 2.3 at an equal rate, and with six rates from
+0.001 to 0.3, of which LARGE weights and wide networks took the lowest. A network that no rate
+trains may be given any: what it is at its twin's rate is asked of S2 too.
 """
 
 from typing import Any
