@@ -21,8 +21,15 @@ print("done")
 def test_a_reader_of_stderr_that_leaves_ends_nothing():
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-c", COMMAND]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=writing, text=True)
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", COMMAND],
+        cwd=ROOT,
+        env=buffered,
+        stdout=subprocess.PIPE,
+        stderr=writing,
+        text=True,
+    )
     os.close(writing)
     assert (done.returncode, done.stdout) == (0, "done\n")
 

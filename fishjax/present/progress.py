@@ -1,6 +1,7 @@
 """What a command says aside, on stderr, and a bar over run-steps while runs train."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -14,8 +15,8 @@ class Aside(Console):
         super().__init__(stderr=True)
 
     def on_broken_pipe(self) -> None:
-        """Rich would end the process."""
-        self.quiet = True
+        """Rich would end the process, and Python at its exit tell of what could not be flushed."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
 
 @contextlib.contextmanager
