@@ -6,7 +6,7 @@ from fishjax.sweep import Arm, Tuned
 
 EPOCHS, FEW = 100, 64
 SMALL, LARGE = 2.0, 4.0
-PERIOD, ANNEAL, HALF = 15, 10, EPOCHS // 2
+PERIOD, ANNEAL, HALF = 3 * EPOCHS // 20, EPOCHS // 10, EPOCHS // 2
 
 BASE = override(
     Config(),
@@ -17,9 +17,9 @@ BASE = override(
         "data.image_size": 16,
         "data.train_size": 256,
         "optim.epochs": EPOCHS,
-        "watch.every": 10,
+        "watch.every": EPOCHS // 10,
         "watch.also": ("flow", "gradient_cosine"),
-        "watch.also_every": 10,
+        "watch.also_every": EPOCHS // 10,
     },
 )
 
