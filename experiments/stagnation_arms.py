@@ -4,7 +4,7 @@ from fishjax.config import Config
 from fishjax.settings import override
 from fishjax.sweep import Arm, Tuned
 
-EPOCHS, FEW = 100, 64
+EPOCHS, IMAGES, FEW = 200, 192, 64
 SMALL, LARGE = 2.0, 4.0
 PERIOD, ANNEAL, HALF = 3 * EPOCHS // 20, EPOCHS // 10, EPOCHS // 2
 
@@ -15,7 +15,7 @@ BASE = override(
         "model.widths": (8, 16, 16, 32),
         "model.dense": (32,),
         "data.image_size": 16,
-        "data.train_size": 256,
+        "data.train_size": IMAGES,
         "optim.epochs": EPOCHS,
         "watch.every": EPOCHS // 10,
         "watch.also": ("flow", "gradient_cosine"),
