@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +58,8 @@ def run(study: Study, arguments: Sequence[str] | None, stop: Stop, start: float)
     start: on the monotonic clock, what its seconds count from. Raises UsageError for a request that
     cannot be met, Stopped where a signal came while it trained.
     """
-    options = tyro.cli(Options, prog=f"python -m experiments.{study.name}", args=arguments)
+    prog = _command() if arguments is None else study.name
+    options = tyro.cli(Options, prog=prog, args=arguments)
     devices.prepare()
     request = _request(study, options)
     job = Fitting(study, request) if options.fit else Session(study, request)
@@ -76,6 +78,12 @@ def run(study: Study, arguments: Sequence[str] | None, stop: Stop, start: float)
     stop.never()
     print(json.dumps(found) if options.json else job.render(found))
     return DONE
+
+
+def _command() -> str:
+    """How this program was started: `python -m experiments.dying_relu`, `python my_study.py`."""
+    module = sys.modules["__main__"].__spec__
+    return f"python -m {module.name}" if module else f"python {sys.argv[0]}"
 
 
 def _concluded(job: Job, console: Console, stop: Stop, start: float) -> dict[str, Any] | None:

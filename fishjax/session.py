@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -129,7 +128,8 @@ class Session:
     def conclude(self) -> dict[str, Any]:
         """Writes what is derived from the cells; returns the summary, but for its timing."""
         folder = self.place.sweep.path
-        summary = summarise(self.results, self._declared(), self._about(), self._pinned)
+        about = {**self._about(), "looks": self.place.sweep.look(self.seeds)}
+        summary = summarise(self.results, self._declared(), about, self._pinned)
         write_parquet(folder / "results.parquet", pa.Table.from_pandas(long_table(self.results)))
         write_tables(summary, folder / "tables")
         found = self._auc_intervals
@@ -158,7 +158,6 @@ class Session:
             "scale": self.place.request.scale,
             "data": self.place.source,
             "auc_without": too_rare(self._auc_intervals),
-            "looks": self._looks(),
             "trained_by": trained_by(*self._tuning, self.results),
             "overrides": {arm.name: _worded(arm.changes) for arm in self.study.arms},
             "search": search
@@ -173,15 +172,6 @@ class Session:
                 "chosen": self.rates,
             },
         }
-
-    def _looks(self) -> list[list[int]]:
-        """The seeds of every summary that was written here before this one had more of them."""
-        try:
-            before = json.loads((self.place.sweep.path / SUMMARY).read_bytes())
-            looks, seeds = before.get("looks", []), before["seeds"]
-        except (OSError, ValueError, KeyError, AttributeError):
-            return []
-        return looks if seeds == list(self.seeds) else [*looks, seeds]
 
     @functools.cached_property
     def _auc_intervals(self) -> pd.DataFrame:

@@ -14,7 +14,8 @@ from fishjax.cellfolder import CellFolder
 from fishjax.fields import UsageError
 from fishjax.files import TEMPORARY, as_json, create, lock, sealed, unsealed, write_json
 
-PLAN, ENVIRONMENT, TIMING = "sweep.json", "env.json", "timing.jsonl"
+PLAN, ENVIRONMENT = "sweep.json", "env.json"
+TIMING, LOOKS = "timing.jsonl", "looks.jsonl"
 SUMMARY, SEARCH = "summary.json", "search.json"
 DECLARED = "declared"
 """The part of a plan that stays as the first start had it, though a later one may have another."""
@@ -114,23 +115,37 @@ class SweepFolder:
             )
 
     def log_timing(self, line: Mapping[str, Any]) -> None:
-        """Adds one start's seconds and run-steps to those of earlier starts.
-
-        On a line of its own, even after one that a full disk has cut short.
-        """
-        with open(self.path / TIMING, "ab") as file:
-            file.write(b"\n" + as_json(line, indent=None))
+        """Adds one start's seconds and run-steps to those of earlier starts."""
+        self._log(TIMING, line)
 
     def timing(self) -> dict[str, float]:
         """The sum over all starts."""
         total: dict[str, float] = {}
-        with contextlib.suppress(FileNotFoundError):
-            for line in (self.path / TIMING).read_bytes().splitlines():
-                with contextlib.suppress(ValueError, AttributeError):
-                    for name, value in json.loads(line).items():
-                        if isinstance(value, int | float) and math.isfinite(value):
-                            total[name] = total.get(name, 0) + value
+        for line in self._logged(TIMING):
+            if isinstance(line, dict):
+                for name, value in line.items():
+                    if isinstance(value, int | float) and math.isfinite(value):
+                        total[name] = total.get(name, 0) + value
         return total
+
+    def look(self, seeds: Sequence[int]) -> list[list[int]]:
+        """Notes that what came of these seeds is looked at; returns the seeds of earlier looks."""
+        looks = [look for look in self._logged(LOOKS) if isinstance(look, list)]
+        if list(seeds) not in looks:
+            self._log(LOOKS, list(seeds))
+        return [look for look in looks if look != list(seeds)]
+
+    def _log(self, name: str, entry: Any) -> None:
+        """Adds a line of its own to a file, also after one that a full disk has cut short."""
+        with open(self.path / name, "ab") as file:
+            file.write(b"\n" + as_json(entry, indent=None))
+
+    def _logged(self, name: str) -> Iterator[Any]:
+        """Every whole line of a file."""
+        with contextlib.suppress(FileNotFoundError):
+            for line in (self.path / name).read_bytes().splitlines():
+                with contextlib.suppress(ValueError):
+                    yield json.loads(line)
 
     @contextlib.contextmanager
     def _one_by_one(self) -> Iterator[None]:

@@ -181,6 +181,16 @@ def stopped(folder: pathlib.Path, *moment: str) -> tuple[int, int]:
     return done.returncode, len(list(folder.rglob("DONE.json")))
 
 
+@pytest.mark.parametrize(
+    "started", [["-m", "tests.tiny_study"], ["tests/tiny_study.py"]], ids=["module", "file"]
+)
+def test_help_names_the_command_that_was_typed(started):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *started, "--help"]
+    said = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+    assert said.stdout.startswith(f"usage: python {' '.join(started)} ["), said.stderr
+
+
 @pytest.mark.slow
 def test_a_study_that_is_stopped_again_and_again_ends_in_the_same_tables(finished, tmp_path):
     folder = tmp_path / "out"
@@ -214,14 +224,14 @@ def test_more_seeds_keep_the_finished_cells(finished, tmp_path):
     assert b"Seeds were added after verdicts on 1 of them" in grown["claims.md"]
 
 
-def test_the_summaries_of_fewer_seeds_are_remembered(finished, tmp_path, capsys):
-    """A folder whose seeds have grown says so at every later start; one only resumed does not."""
+def test_that_fewer_seeds_were_looked_at_is_remembered(finished, tmp_path, capsys):
+    """Whatever becomes of their summary; a folder that was only resumed has no such look."""
     folder = tmp_path / "out"
     shutil.copytree(finished, folder)
-    summary = json.loads((folder / "summary.json").read_bytes())
-    assert summary["looks"] == []
-    (folder / "summary.json").write_text(json.dumps({**summary, "seeds": [1]}))
+    assert json.loads((folder / "summary.json").read_bytes())["looks"] == []
+    (folder / "looks.jsonl").write_text("[1]\n[0,")
     for _ in range(2):
+        (folder / "summary.json").unlink()
         assert run("--out", str(folder)) == 0
         assert "Seeds were added after" in capsys.readouterr().out
         assert json.loads((folder / "summary.json").read_bytes())["looks"] == [[1]]
