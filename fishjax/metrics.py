@@ -6,6 +6,10 @@ from typing import NamedTuple
 from fishjax.config import Config
 from fishjax.fields import nearest
 
+SPLITS = ("train", "val", "test")
+"""The parts of the images that a network is scored on."""
+SCORES = ("loss", "accuracy", "balanced_accuracy", "auc")
+"""What it is scored by, one number a split each."""
 BARRIER = "barrier"
 """The metric of an arm at the end of a study's line."""
 DIMS = {"layers": "layer", "hidden": "layer", "shares": "share", "species": "species"}
@@ -112,16 +116,14 @@ def _also(
     )
 
 
-_SPLITS = ("train", "val", "test")
-_SCORES = ("loss", "accuracy", "balanced_accuracy", "auc")
 _GROUPS = (
     _always("minibatch_loss", epochs=_every_epoch),
     _always(
-        *(f"{split}_{score}" for split in _SPLITS for score in _SCORES),
+        *(f"{split}_{score}" for split in SPLITS for score in SCORES),
         "revival",
         epochs=_evaluations,
     ),
-    _always(*(f"{split}_auc_of" for split in _SPLITS), epochs=_evaluations, of="species"),
+    _always(*(f"{split}_auc_of" for split in SPLITS), epochs=_evaluations, of="species"),
     _always(
         *("activity", "dead_share", "born_dead_share", "died_share", "revived_share"),
         epochs=_evaluations,

@@ -12,13 +12,12 @@ from fishjax.files import number
 from fishjax.further import SPECIES, is_due
 from fishjax.measure.activations import BINS
 from fishjax.measure.scores import Scores
+from fishjax.metrics import SCORES, SPLITS
 from fishjax.nn.model import Model
 from fishjax.results import COLUMNS
 from fishjax.setup import Setup
 from fishjax.train import Trace
 
-_SPLITS = ("train", "val", "test")
-_SCALARS = ("loss", "accuracy", "balanced_accuracy", "auc")
 _Block = tuple[np.ndarray, str, str, Sequence[str], np.ndarray]
 
 
@@ -41,7 +40,7 @@ class Record:
             "step": chunk * self.setup.watch.every * self.setup.steps_per_epoch,
             **{
                 f"{split}_{name}": number(getattr(getattr(newest, split), name)[run])
-                for split in _SPLITS
+                for split in SPLITS
                 for name in ("loss", "accuracy")
             },
             "dead_share": [number(value) for value in newest.units["dead_share"][run]],
@@ -101,9 +100,9 @@ class Record:
         stamps = np.arange(len(self.evaluations)) * (
             self.setup.watch.every * self.setup.steps_per_epoch
         )
-        for split in _SPLITS:
+        for split in SPLITS:
             read: list[Scores] = [getattr(evaluation, split) for evaluation in self.evaluations]
-            for name in _SCALARS:
+            for name in SCORES:
                 values = np.stack([getattr(scores, name)[run] for scores in read])
                 yield stamps, f"{split}_{name}", "", [""], values[:, None]
             auc_of = np.stack([scores.auc_of[run] for scores in read])
