@@ -1,13 +1,14 @@
 """Can batch norm after one convolution make a network generalise worse? (S1, claims 1.4-1.6)
 
-    python -m experiments.batchnorm_placement                  # reef, seeds 32 to 47
+    python -m experiments.batchnorm_placement                  # reef, seeds 48 to 63
     python -m experiments.batchnorm_placement --data f4k:PATH  # photographs, split by trajectory
 
 X = 4 convolutions and a dense layer under ReLU at a constant rate, which fit their few images
 (98 %) and know 62 % of new ones. Batch norm stands after convolution Y alone, for every Y, or after
-all of them: at the rate of the network without it, at rates of their own, and in minibatches of 4,
-where a convolution's last maps leave little to take statistics of. Its harm, where there is one, is
-the running statistics' if it is gone once these are taken anew from the training images.
+all of them: at the rate of the network without it, at rates of their own, and in minibatches of 4
+and 16, where a convolution's last maps leave less to take statistics of. Its harm, where there is
+one, is the running statistics' if more than two points come back once these are taken anew from the
+training images.
 
 Knob: images are searched on reef, on tuning seeds, by
 
@@ -19,9 +20,11 @@ minibatches of 8 and 32. In those 16 batch norm at a rate of its own never lost 
 without it; in one of the two, which is taken, it did. That search fits the harm of batch norm at a
 rate of its own, so that 1.4 has no verdict there, nor after that convolution at the rate of the
 network without a norm, which may be the same: it is judged at that rate after the other ones or all
-of them, and in minibatches of 4. A plan without group norm, and without the remedies beside batch
-norm, was run on seeds 0 to 15 first; one that had Y among the layers at the same rate, with rates
-from 0.001 up, on 16 to 31.
+of them, and, as is what compares it with group norm and early layers with late ones, in minibatches
+of 4 and of 16, which no search had. A plan without group norm, and without the remedies beside
+batch norm, was run on seeds 0 to 15 first; one that had Y among the layers at the same rate, with
+rates from 0.001 up, on 16 to 31; one without minibatches of 16, whose mechanism any regained
+accuracy was, on 32 to 47.
 """
 
 from fishjax.command import main
@@ -34,6 +37,7 @@ from fishjax.evidence.plan import (
     Placebo,
     Plan,
     Reading,
+    Requirement,
     Scenario,
     Target,
     slope,
@@ -60,7 +64,10 @@ BASE = override(
 )
 
 PLAIN = {"hyper.lr": Tuned("none")}
-SMALL = {"optim.batch_size": 4, "optim.epochs": 20, "hyper.lr": Tuned("none, batch 4")}
+SMALL = {
+    "batch 4": {"optim.batch_size": 4, "optim.epochs": 20, "hyper.lr": Tuned("none, batch 4")},
+    "batch 16": {"optim.batch_size": 16, "optim.epochs": 40, "hyper.lr": Tuned("none, batch 16")},
+}
 FALLING = {"schedule.kind": "cosine", "hyper.lr": Tuned("none", times=2.0)}
 DROPPED = {**PLAIN, "hyper.dropout": DROPOUT}
 
@@ -75,17 +82,24 @@ def tuned(layer: int) -> str:
     return f"bn{layer}, tuned"
 
 
+def in_minibatches(setting: str, changes: dict) -> tuple[Arm, ...]:
+    """The network without a norm, with one after each convolution or all, and with its rival."""
+    return (
+        Arm(f"none, {setting}", changes),
+        *(Arm(f"bn{i}, {setting}", {**changes, **normed(i)}) for i in LAYERS),
+        Arm(f"bn all, {setting}", {**changes, **normed(*LAYERS)}),
+        Arm(f"group, {setting}", {**changes, **normed(Y, norm="group")}),
+    )
+
+
 ARMS = (
     Arm("none", PLAIN),
     *(Arm(f"bn{i}", {**PLAIN, **normed(i)}) for i in LAYERS),
     Arm("bn all", {**PLAIN, **normed(*LAYERS)}),
     *(Arm(tuned(i), {**normed(i), "hyper.lr": Tuned(tuned(i))}) for i in LAYERS),
-    Arm("none, batch 4", SMALL),
-    *(Arm(f"bn{i}, batch 4", {**SMALL, **normed(i)}) for i in LAYERS),
-    Arm("bn all, batch 4", {**SMALL, **normed(*LAYERS)}),
+    *(arm for setting in SMALL.items() for arm in in_minibatches(*setting)),
     Arm("affine", {**PLAIN, **normed(Y, norm="affine")}),
     Arm("group", {**PLAIN, **normed(Y, norm="group")}),
-    Arm("group, batch 4", {**SMALL, **normed(Y, norm="group")}),
     Arm("falling", FALLING),
     Arm("dropout", DROPPED),
     Arm("bn, falling", {**FALLING, **normed(Y)}),
@@ -132,9 +146,8 @@ SEARCH = Search(
     seeds=tuple(range(1100, 1108)),
     earlier=16,
 )
-
-
 HARMFUL = "batch norm after some convolution worsens generalisation"
+UNSTABLE = Reading("minibatch_loss", since=10, statistic="instability", scale="log2")
 
 
 def harmful(part: str, arms: list[str], control: str, *, by_construction: bool = False) -> Claim:
@@ -147,13 +160,12 @@ def harmful(part: str, arms: list[str], control: str, *, by_construction: bool =
         text=HARMFUL,
         kind="existential",
         outcome=tuple(Contrast(accuracy, arm, control, -1, ACCURACY_DELTA) for arm in arms),
-        mechanism=tuple(Contrast(regained, arm, 0.0, 1, ACCURACY_DELTA) for arm in arms),
+        mechanism=tuple(
+            Requirement(Contrast(regained, arm, 0.0, 1, ACCURACY_DELTA), "exceeds") for arm in arms
+        ),
         by_construction=by_construction,
-        note="mechanism: accuracy regained by statistics of the whole training subset",
+        note="mechanism: more than two points regained by statistics of the whole training subset",
     )
-
-
-UNSTABLE = Reading("minibatch_loss", since=10, statistic="instability", scale="log2")
 
 
 def calmer(arm: str, control: str) -> Contrast:
@@ -222,9 +234,12 @@ CLAIMS = (
     harmful("own rate", [tuned(i) for i in LAYERS], "none", by_construction=True),
     harmful(f"same rate, layer {Y}", [f"bn{Y}"], "none", by_construction=True),
     harmful("same rate, others", [*(f"bn{i}" for i in LAYERS if i != Y), "bn all"], "none"),
-    harmful("batch 4", [*(f"bn{i}, batch 4" for i in LAYERS), "bn all, batch 4"], "none, batch 4"),
+    *(
+        harmful(size, [*(f"bn{i}, {size}" for i in LAYERS), f"bn all, {size}"], f"none, {size}")
+        for size in SMALL
+    ),
     *compared("", by_construction=True),
-    *compared(", batch 4"),
+    *(claim for size in SMALL for claim in compared(f", {size}")),
     Claim(
         id="1.5",
         part="instability",
@@ -251,7 +266,7 @@ PLACEBOS = (
     ),
 )
 
-TUNED = ("none", *(tuned(i) for i in LAYERS), "none, batch 4")
+TUNED = ("none", *(tuned(i) for i in LAYERS), *(f"none, {size}" for size in SMALL))
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.02, 0.05, 0.1)
 STUDY = Study(
     name="batchnorm_placement",
@@ -266,10 +281,10 @@ STUDY = Study(
             settings={"data.train_size": 32, "data.val_size": 32, "optim.batch_size": 16},
         ),
         "laptop": Scale(
-            seeds=tuple(range(32, 48)), tuning=Tuning(TUNED, RATES, seeds=tuple(range(1000, 1008)))
+            seeds=tuple(range(48, 64)), tuning=Tuning(TUNED, RATES, seeds=tuple(range(1000, 1008)))
         ),
         "paper": Scale(
-            seeds=tuple(range(32, 64)),
+            seeds=tuple(range(48, 80)),
             tuning=Tuning(TUNED, (0.0001, *RATES), seeds=tuple(range(1000, 1008))),
             settings={
                 "data.image_size": 64,

@@ -28,7 +28,7 @@ BASE = override(
 CONVOLUTIONS = {"model.widths": (16, 32, 64)}
 DENSE = {"model.head": "flatten", "model.dense": (WIDE,)}
 PARAMETERS, NO_DROPOUT, BAD_INIT = {**CONVOLUTIONS, **DENSE}, {}, {"hyper.init_gain": GAIN}
-WEAK_INIT = {"hyper.init_gain": 1 / GAIN}
+WEAK_INIT, NORMAL_INIT = {"hyper.init_gain": 1 / GAIN}, {"model.init": "normal"}
 DROPPED = {"hyper.dropout": DROPOUT}
 NOISY = {"data.label_noise": FLIPPED}
 
@@ -62,8 +62,11 @@ CHANGES = {
     "small, many images": {**DROPPED, "data.train_size": MANY},
     "big, many images": {**CORNERS["big"], "data.train_size": MANY},
     "big, good init, many images": {**PARAMETERS, "data.train_size": MANY},
+    "dense units alone, many images": {**DROPPED, **DENSE, "data.train_size": MANY},
     "small, weak init": {**DROPPED, **WEAK_INIT},
     "big, weak init": {**PARAMETERS, **WEAK_INIT},
+    "small, normal init": {**DROPPED, **NORMAL_INIT},
+    "big, normal init": {**PARAMETERS, **NORMAL_INIT},
 }
 TUNED = tuple(CHANGES)
 ARMS = (
