@@ -152,17 +152,32 @@ def test_sign_test_takes_infinite_differences():
     assert math.isnan(paired.middle([math.inf, -math.inf]))
 
 
+def test_an_unknown_difference_counts_on_both_sides_of_every_value():
+    """As if it were the least of them for one end of the interval, the greatest for the other."""
+    known = [3.0, -1.0, 2.0, 5.0, 8.0, 1.0, 4.0, 7.0, 6.0, 9.0]
+    for unknown in (1, 2):
+        d = np.array([*known, *[math.nan] * unknown])
+        assert paired.sign(d) == paired.sign([*known, *[0.0] * unknown])
+        low, high = paired.sign_interval(d, 0.05)
+        ends = [paired.sign_interval(np.nan_to_num(d, nan=end), 0.05) for end in (-1e9, 1e9)]
+        assert (low, high) == (ends[0][0], ends[1][1])
+        for theta in np.arange(-2.0, 10.5, 0.5):
+            assert (low <= theta <= high) == (paired.sign(d - theta) > 0.05)
+        assert paired.middle(d) == np.median(known)
+    assert paired.sign_interval([math.nan] * 10, 0.05) == (-math.inf, math.inf)
+    assert math.isnan(paired.middle([math.nan] * 10))
+
+
 @pytest.mark.parametrize("function", [paired.sign_flip, paired.sign, paired.centre, paired.middle])
-def test_nan_and_emptiness_are_refused(function):
-    with pytest.raises(ValueError, match="difference 1 is NaN"):
-        function([0.1, math.nan])
+def test_emptiness_is_refused(function):
     with pytest.raises(ValueError, match="list of differences"):
         function([])
 
 
-def test_sign_flip_refuses_infinity():
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_sign_flip_takes_finite_differences(value):
     with pytest.raises(ValueError, match="finite"):
-        paired.sign_flip([0.1, math.inf])
+        paired.sign_flip([0.1, value])
 
 
 @pytest.mark.parametrize("m", [1, 2, 5, 8])

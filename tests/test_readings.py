@@ -57,12 +57,15 @@ def test_a_level_is_reached_by_what_float32_keeps_of_it(results):
 
 
 def test_a_time_is_censored_where_the_run_diverged_or_never_came_so_far(results):
-    """Whatever it had reached before; both censored differ by nothing, one alone by infinity."""
+    """Whatever it had reached before; of both censored nothing is known, one alone is infinite."""
     later = Contrast(Reading("epoch", when=REACHED), "slow", "fast", 1, 1.0)
     found = pairs(results, later)
-    assert found.differences.tolist() == [5, math.inf, 0]
+    np.testing.assert_array_equal(found.differences, [5, math.inf, np.nan])
+    assert found.open.tolist() == [False, False, True]
     assert found.ordinal
-    assert pairs(lose(results, "fast", 0), later).differences.tolist() == [-math.inf, math.inf, 0]
+    assert not found.missing
+    lost = pairs(lose(results, "fast", 0), later).differences
+    np.testing.assert_array_equal(lost, [-math.inf, math.inf, np.nan])
 
 
 def test_a_time_was_not_measured_where_its_metric_was_not(results):
@@ -108,15 +111,24 @@ def test_a_diverged_run_is_at_chance_on_the_logit_scale(results):
 
 
 def test_the_loss_of_a_diverged_run_is_infinite_and_its_gain_0(results):
-    """Whatever its frozen network reads; two of them differ by nothing."""
+    """Whatever its frozen network reads; of two of them nothing is known."""
     lost = lose(lose(results, "fast", 1), "slow", 1)
     for scale in ("plain", "log2", "guess"):
         assert read(lost, Reading("train_loss", scale=scale), "fast")[1] == math.inf
         assert read(lost, Reading("train_loss", since=0, scale=scale), "fast")[1] == 0
     higher = Contrast(Reading("train_loss", scale="log2"), "slow", "fast", 1, 0.3)
-    np.testing.assert_allclose(pairs(lost, higher).differences, [1, 0, 1])
+    np.testing.assert_allclose(pairs(lost, higher).differences, [1, np.nan, 1])
     found = pairs(lose(lost, "slow", 0), higher)
-    np.testing.assert_allclose(found.differences, [math.inf, 0, 1])
+    np.testing.assert_allclose(found.differences, [math.inf, np.nan, 1])
+
+
+def test_what_a_scale_makes_infinite_in_both_is_alike(results):
+    results["train_accuracy"].loc[{"epoch": 15.0, "seed": 0}] = 1.0
+    results["train_loss"].loc[{"epoch": 15.0, "seed": 0}] = 0.0
+    for metric, scale in (("train_accuracy", "logit"), ("train_loss", "log2")):
+        found = pairs(results, Contrast(Reading(metric, scale=scale), "slow", "fast", 1, 0.3))
+        assert found.differences[0] == 0
+        assert not found.open.any()
 
 
 def test_another_reading_of_the_same_run_is_subtracted(results):

@@ -9,7 +9,7 @@ import xarray as xr
 
 from fishjax.evidence import paired
 from fishjax.evidence.placebo import placebos
-from fishjax.evidence.plan import Claim, Contrast, Placebo, Plan, Reading
+from fishjax.evidence.plan import Claim, Contrast, Crossing, Placebo, Plan, Reading
 from fishjax.evidence.verdict import judge
 from fishjax.fields import UsageError
 
@@ -103,6 +103,27 @@ def test_the_note_says_why(effect, kind, words):
     _, entry = verdict(results(outcome=effect), claim(kind=kind, note="as declared"))
     assert words in entry["note"]
     assert entry["note"].startswith("as declared; ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reached", "expected"),
+    [
+        ("directional", 0, "inconclusive"),
+        ("no_effect", 0, "inconclusive"),
+        ("directional", 2, "inconclusive"),
+        ("directional", 10, "supported"),
+    ],
+)
+def test_what_neither_run_lived_to_see_is_no_sign_that_they_are_alike(kind, reached, expected):
+    """The control reaches the level at some of 12 seeds, the arm at none."""
+    study = results(outcome=np.zeros(12))
+    study["outcome"].loc[{"arm": "base", "seed": range(reached)}] = 1.0
+    reading = Reading("epoch", when=Crossing("outcome", 0.9), scale="log2")
+    later = Claim("1", "text", kind, Contrast(reading, "arm", "base", 1, DELTA))
+    ruled, entry = verdict(study, later)
+    assert ruled == expected
+    assert f"{12 - reached} of 12 pairs infinite on both sides" in entry["note"]
+    assert (entry["p"] <= 0.05) == (expected == "supported")
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ class Runs:
         arm = np.where(self.arm_lost, 1 / self.classes, self.arm)[claim]
         control = np.where(self.control_lost, 1 / self.classes, self.control)[claim]
         diverged = self.arm_lost[claim] | self.control_lost[claim]
-        return Pairs(arm - control, diverged, tuple(range(len(arm))))
+        return Pairs(arm - control, diverged, np.zeros(len(arm), bool), tuple(range(len(arm))))
 
     def results(self) -> xr.Dataset:
         """The same as a study's results."""

@@ -64,7 +64,7 @@ class Effect:
 
         Every pair must have been measured. None where it is hopeless. The signal is the distance
         in standard deviations of a difference; for the sign test |2q - 1|, q the share of
-        differences above the value (Noether 1987, JASA 82:645).
+        differences above the value (Noether 1987, JASA 82:645), of open ones a half.
         """
         signal = min(self._signal(value) for value in values)
         return paired.seeds_to_decide(signal, self.alpha / self.among, len(self.pairs.seeds))
@@ -72,7 +72,7 @@ class Effect:
     def _signal(self, value: float) -> float:
         shifted = self.pairs.differences - value
         if self.method is paired.SIGN:
-            return abs(float(np.mean(np.sign(shifted))))
+            return abs(float(np.mean(np.nan_to_num(np.sign(shifted)))))
         distance, spread = abs(float(np.mean(shifted))), float(np.std(shifted))
         return distance / spread if spread else math.inf if distance else 0.0
 
@@ -111,8 +111,8 @@ def measure(results: xr.Dataset, requirement: Requirement, alpha: float) -> Effe
 def assess(found: Pairs, requirement: Requirement, alpha: float) -> Effect:
     """What the differences amount to, with their interval at 1 - alpha.
 
-    A diverged pair, or an infinite difference, makes it the exact sign test, which needs only
-    the order of values. p is the largest over the values of the effect that have to be refused
+    A diverged or open pair, or an infinite difference, makes it the exact sign test, which needs
+    only the order of values. p is the largest over the values of the effect that have to be refused
     for the requirement to be met, and 1 where the estimate is on the wrong side of a bound.
     """
     contrast, differences = requirement.contrast, found.differences
@@ -131,8 +131,8 @@ def measure_together(
 ) -> tuple[Effect, ...]:
     """Several contrasts, with intervals that hold together at 1 - alpha and p adjusted for it.
 
-    By max-T; where a pair of one of them diverged or was not measured, or a difference is infinite,
-    by Bonferroni's correction of each one's own test. Raises as `measure` does.
+    By max-T; where a pair of one of them diverged, is open or was not measured, or a difference is
+    infinite, by Bonferroni's correction of each one's own test. Raises as `measure` does.
     """
     k = len(requirements)
     alone = [measure(results, requirement, alpha / k) for requirement in requirements]
@@ -171,6 +171,8 @@ def caveats(what: str, effect: Effect) -> Iterator[str]:
         yield f"{what}: {lost} of {len(found.seeds)} pairs diverged (sign test and median)"
     elif np.isinf(found.differences).any():
         yield f"{what}: infinite differences (sign test and median)"
+    if unknown := int(found.open.sum()):
+        yield f"{what}: {unknown} of {len(found.seeds)} pairs infinite on both sides, order unknown"
 
 
 def describe(values: npt.NDArray[np.float64]) -> dict[str, Any]:

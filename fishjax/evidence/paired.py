@@ -69,24 +69,27 @@ def sign(differences: Sample, tie: float = 0.0) -> float:
     p = 2 P(Binomial(n, 1/2) <= min(#{d <= 0}, #{d >= 0})), at most 1. A zero, which is what lies
     within `tie` of 0, counts on both sides (Conover 1999, Practical Nonparametric Statistics,
     section 3.4, drops it instead), which is conservative and keeps p and the closed interval in
-    step.
+    step. So does a NaN, a difference of which nothing is known.
 
-    differences: `[pair]`, may be infinite. Raises ValueError where one is NaN or none is given.
+    differences: `[pair]`, may be infinite or NaN. Raises ValueError where none is given.
     """
     values = _sample(differences)
-    rarer = min(np.count_nonzero(values <= tie), np.count_nonzero(values >= -tie))
+    rarer = min(np.count_nonzero(~(values > tie)), np.count_nonzero(~(values < -tie)))
     return float(min(1.0, 2 * stats.binom.cdf(rarer, len(values), 0.5)))
 
 
 def sign_interval(differences: Sample, alpha: float, tie: float = 0.0) -> tuple[float, float]:
     """All theta with `sign(differences - theta, tie) > alpha`: order statistics about the median,
-    a tie's width further out.
+    a tie's width further out, a NaN being the least of them below and the greatest above.
     """
-    values = np.sort(_sample(differences))
+    values = _sample(differences)
     n = len(values)
     tails = 2 * stats.binom.cdf(np.arange(n + 1), n, 0.5)
     k = int(np.searchsorted(tails, alpha, side="right"))
-    return (float(values[k - 1]) - tie, float(values[n - k]) + tie) if k else (-math.inf, math.inf)
+    if k == 0:
+        return -math.inf, math.inf
+    low, high = (np.sort(np.where(np.isnan(values), end, values)) for end in (-math.inf, math.inf))
+    return float(low[k - 1]) - tie, float(high[n - k]) + tie
 
 
 def centre(differences: Sample) -> float:
@@ -95,9 +98,13 @@ def centre(differences: Sample) -> float:
 
 
 def middle(differences: Sample) -> float:
-    """The median, the sign test's estimate; NaN where it is halfway between two infinities."""
+    """The median of what is known, the sign test's estimate; NaN where nothing is, or where it is
+    halfway between two infinities.
+    """
+    values = _sample(differences)
+    known = values[~np.isnan(values)]
     with np.errstate(invalid="ignore"):
-        return float(np.median(_sample(differences)))
+        return float(np.median(known)) if len(known) else math.nan
 
 
 class Method(NamedTuple):
@@ -156,15 +163,13 @@ def _sample(differences: Sample) -> npt.NDArray[np.float64]:
     values = np.asarray(differences, dtype=float)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"a test needs a list of differences, not an array of {values.shape}")
-    if np.isnan(values).any():
-        raise ValueError(f"difference {int(np.isnan(values).argmax())} is NaN")
     return values
 
 
 def _subset_sums(differences: Sample, tie: float) -> tuple[npt.NDArray, npt.NDArray, float]:
     """Sums and sizes of subsets, `[subset]` each, and the size of a sum that counts as 0."""
     values = _sample(differences)
-    if np.isinf(values).any():
+    if not np.isfinite(values).all():
         raise ValueError("the sign-flip test takes finite differences; use the sign test")
     sums, sizes = _enumerated(values) if len(values) <= ENUMERABLE else _drawn(values)
     return sums, sizes, len(values) * tie + TIE * float(np.abs(values).sum())
