@@ -1,5 +1,6 @@
 """Whether what a plan reads will have been measured, asked before anything runs."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -48,6 +49,19 @@ def _check_epochs(study: str, reading: Reading, arm: str, measured: Measured) ->
                 f"the plan of {study} reads {reading.metric} at epoch {epoch:g}, and arm {arm!r} "
                 f"measures it at {_spelled(measured.epochs)}"
             )
+    if reading.statistic == "instability" and not _evenly(reading, measured.epochs):
+        raise UsageError(
+            f"the plan of {study} reads the instability of {reading.metric}, and arm {arm!r} "
+            f"measures it at {_spelled(measured.epochs)}: it takes three at least, at even steps"
+        )
+
+
+def _evenly(reading: Reading, epochs: Sequence[int]) -> bool:
+    """Whether the epochs that an instability is read from are three or more at even steps."""
+    first = 0 if reading.since is None else reading.since
+    last = math.inf if reading.epoch is None else reading.epoch
+    read = [epoch for epoch in epochs if first <= epoch <= last]
+    return len(read) > 2 and len({b - a for a, b in itertools.pairwise(read)}) == 1
 
 
 def _check_parts(study: str, reading: Reading, arm: str, measured: Measured) -> None:

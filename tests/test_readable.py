@@ -97,6 +97,11 @@ def test_what_a_run_writes_is_what_is_foretold(changes, flips):
         (Reading("test_loss", minus=Reading("sharpness")), {}, "watch.also=curvature"),
         (Reading("epoch", when=Crossing("silent_shares", 0.5)), {}, "'silent_share'"),
         (Reading("test_loss", epoch=3), {}, "at epoch 3, and arm 'a' measures it at 0, 2, 4$"),
+        (
+            Reading("gradient_square", statistic="instability"),
+            {"optim.epochs": 10, "watch.also": ("noise",), "watch.also_every": 4},
+            "instability of gradient_square, and arm 'a' measures it at 0, 4, 8, 10: .* even steps",
+        ),
         (Reading("test_loss", since=3), {}, "at epoch 3"),
         (Reading("test_loss", epoch=5), {}, "at epoch 5"),
         (Reading("flow", epoch=9), {"optim.epochs": 8}, r"measures it at 1, 2, 3, \.\.\., 8"),

@@ -206,14 +206,22 @@ def test_labels_say_crossing_scale_and_what_is_left_out():
         (lambda r: read(r, Reading("epoch", when=Crossing("revival", 1)), "fast"), "crosses"),
         (lambda r: read(r, Reading("revival", statistic="instability"), "fast"), "instability"),
         (lambda r: read(r, Reading("revival", without="x"), "fast"), "no species"),
-        (
-            lambda r: read(
-                r.isel(epoch=[0, 1, 3]), Reading("train_loss", statistic="instability"), "fast"
-            ),
-            "even steps",
-        ),
     ],
 )
 def test_a_reading_without_sense_is_refused(make, words, results):
     with pytest.raises(UsageError, match=words):
         make(results)
+
+
+def test_at_uneven_steps_an_instability_is_not_measured(results):
+    uneven = results.isel(epoch=[0, 1, 3])
+    assert np.isnan(read(uneven, Reading("train_loss", statistic="instability"), "fast")).all()
+
+
+def test_at_an_epoch_without_a_number_at_any_seed_nothing_was_measured(results):
+    """As the revival of units before one has died; an epoch that no arm has is refused."""
+    results["train_loss"].loc[{"epoch": 5.0}] = np.nan
+    assert np.isnan(read(results, Reading("train_loss", epoch=5), "fast")).all()
+    assert np.isnan(read(results, Reading("train_loss", since=5), "fast")).all()
+    with pytest.raises(UsageError, match="unknown epoch 7.0"):
+        read(results, Reading("train_loss", epoch=7.0), "fast")

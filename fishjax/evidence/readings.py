@@ -65,16 +65,16 @@ def _level(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
 
 
 def _instability(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
-    """Root mean square of the second differences of the log2, over sqrt 6; NaN where none is."""
+    """Root mean square of the second differences of the log2, over sqrt 6; NaN where none is, or
+    the steps are not even.
+    """
     series = _series(results, reading, arm)
     if "epoch" not in series.dims:
         raise UsageError(f"{reading.metric} is measured once a run: it has no instability")
     series = series.dropna("epoch", how="all").sel(epoch=slice(reading.since, reading.epoch))
     steps = np.diff(series["epoch"].values)
-    if len(steps) < 2:
+    if len(steps) < 2 or not np.allclose(steps, steps[0]):
         return np.where(diverged(results, arm), math.inf, math.nan)
-    if not np.allclose(steps, steps[0]):
-        raise UsageError(f"{reading.metric} is not measured at even steps: it has no instability")
     bends = np.diff(np.log2(series.transpose("seed", "epoch").values), n=2, axis=1)
     noise = np.sqrt(np.mean(bends**2, axis=1) / 6)
     return np.where(diverged(results, arm), math.inf, noise)
@@ -139,7 +139,7 @@ def _at_epoch(results: xr.Dataset, values: xr.DataArray, arm: str, epoch: float 
         epoch = last if last == results["epoch"].max() else _last_evaluation(results, arm)
     if epoch > last:
         return np.full(values.sizes["seed"], np.nan)
-    return _choose(evaluated, "epoch", epoch).values
+    return _choose(values, "epoch", epoch).values
 
 
 def _choose(values: xr.DataArray, dim: str, wanted: str | float) -> xr.DataArray:
