@@ -97,11 +97,6 @@ def test_what_a_run_writes_is_what_is_foretold(changes, flips):
         (Reading("test_loss", minus=Reading("sharpness")), {}, "watch.also=curvature"),
         (Reading("epoch", when=Crossing("silent_shares", 0.5)), {}, "'silent_share'"),
         (Reading("test_loss", epoch=3), {}, "at epoch 3, and arm 'a' measures it at 0, 2, 4$"),
-        (
-            Reading("gradient_square", statistic="instability"),
-            {"optim.epochs": 10, "watch.also": ("noise",), "watch.also_every": 4},
-            "instability of gradient_square, and arm 'a' measures it at 0, 4, 8, 10: .* even steps",
-        ),
         (Reading("test_loss", since=3), {}, "at epoch 3"),
         (Reading("test_loss", epoch=5), {}, "at epoch 5"),
         (Reading("flow", epoch=9), {"optim.epochs": 8}, r"measures it at 1, 2, 3, \.\.\., 8"),
@@ -139,6 +134,18 @@ def test_what_is_measured_is_let_through():
         Reading("barrier"),
     ):
         check_readable("tiny", [Contrast(reading, "a", "b", 1, 0.1)], measured)
+
+
+def test_an_instability_takes_three_readings_at_even_steps():
+    noisy = {**TINY, "watch.also": ("noise",), "watch.also_every": 4}
+    plan = [Contrast(Reading("noise_scale", statistic="instability"), "a", 0.0, 1, 0.1)]
+    even, uneven, few = (
+        override(Config(), {**noisy, "optim.epochs": epochs}) for epochs in (8, 10, 6)
+    )
+    check_readable("tiny", plan, {"a": foretold(even, flips=False)})
+    for config, said in ((uneven, "at 0, 4, 8, 10: .* even steps"), (few, "at 0, 4, 6: .* three")):
+        with pytest.raises(UsageError, match=f"instability of noise_scale, .*{said}"):
+            check_readable("tiny", plan, {"a": foretold(config, flips=False)})
 
 
 def test_a_study_and_its_search_are_refused_before_anything_is_written(tmp_path, capsys):

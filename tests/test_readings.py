@@ -223,5 +223,5 @@ def test_at_an_epoch_without_a_number_at_any_seed_nothing_was_measured(results):
     results["train_loss"].loc[{"epoch": 5.0}] = np.nan
     assert np.isnan(read(results, Reading("train_loss", epoch=5), "fast")).all()
     assert np.isnan(read(results, Reading("train_loss", since=5), "fast")).all()
-    with pytest.raises(UsageError, match="unknown epoch 7.0"):
+    with pytest.raises(UsageError, match="unknown epoch 7"):
         read(results, Reading("train_loss", epoch=7.0), "fast")
