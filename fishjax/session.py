@@ -133,8 +133,9 @@ class Session:
         write_parquet(folder / "results.parquet", pa.Table.from_pandas(long_table(self.results)))
         write_tables(summary, folder / "tables")
         found = self._auc_intervals
-        harmlessly = found.assign(species=found.species.map(harmless)).to_csv(index=False)
-        write_atomically(folder / "tables" / AUC_TABLE, harmlessly.encode())
+        named = {name: found[name].map(harmless) for name in ("arm", "species")}
+        table = found.assign(**named).to_csv(index=False)
+        write_atomically(folder / "tables" / AUC_TABLE, table.encode())
         write_figures(summary, self.results, folder / "figures")
         return summary
 

@@ -11,12 +11,15 @@ from sklearn.metrics import roc_auc_score
 
 from fishjax.evidence.auc import (
     FEWEST,
+    ON_TEST,
     by_species,
     delong,
     leave_out,
     placements,
     too_rare,
 )
+from fishjax.evidence.contrast import Reading
+from fishjax.evidence.readings import read
 
 
 def draw(rng, positives, negatives, distance=1.0, ties=False):
@@ -159,3 +162,17 @@ def test_species_left_out_are_not_measured_and_not_averaged():
     assert kept["test_auc_of"].isnull().values[..., 0].all()
     assert kept.attrs == results.attrs
     assert leave_out(results, []) is results
+
+
+def test_species_are_left_out_of_probes_on_test_images_too_and_of_diverged_runs():
+    made = {
+        f"{name}_of": (("arm", "seed", "epoch", "species"), np.full((2, 1, 1, 3), 0.9))
+        for name in ON_TEST
+    }
+    lost = {"diverged": (("arm", "seed"), np.array([[False], [True]]))}
+    coords = {"arm": ["a", "b"], "seed": [0], "epoch": [1.0], "species": ["cod", "eel", "ray"]}
+    kept = leave_out(xr.Dataset({**made, **lost}, coords, attrs={"classes": 3}), ["cod"])
+    for name in made:
+        for arm, chance in (("a", 0.9), ("b", 0.5)):
+            assert np.isnan(read(kept, Reading(name, species="cod"), arm)).all()
+            assert read(kept, Reading(name, species="eel"), arm) == [chance]

@@ -16,6 +16,7 @@ from experiments.calibration.simulation import (
     MEASURED,
     SIZES,
     WORLDS,
+    _attained,
     designs,
     simulate,
 )
@@ -81,6 +82,23 @@ def test_the_exact_error_is_that_of_all_sign_patterns(interval, error, alpha):
     ]
     missed = np.mean([low > 0 or high < 0 for low, high in ends])
     assert error(len(sizes), alpha) == pytest.approx(missed)
+
+
+def test_the_exact_error_where_runs_diverge_is_that_of_either_test():
+    """As often as the sign-flip test keeps all its pairs; by drawing, at one size."""
+    kept, seeds, alpha = 0.81, 8, 0.05
+    draw = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(4000):
+        differences = draw.normal(size=seeds)
+        lost = (draw.random(seeds) > kept).any()
+        low, high = (paired.sign_interval if lost else paired.sign_flip_interval)(
+            differences, alpha
+        )
+        wrong += not low <= 0 <= high
+    attained = _attained(kept, seeds, alpha)
+    assert sign_error(seeds, alpha) < attained < sign_flip_error(seeds, alpha)
+    assert abs(wrong / 4000 - attained) < 3 * (attained / 4000) ** 0.5
 
 
 def test_a_bound_is_the_binomials_and_wider_where_parts_differ():

@@ -188,6 +188,12 @@ def test_where_none_is_found_it_is_read_at_one_in_the_claims_direction():
     assert entry["members"][0]["p"] < entry["p"]
 
 
+def test_where_all_go_the_other_way_it_is_read_at_the_one_that_leaves_it_open():
+    entry = some(results(one=OPPOSITE, two=-0.01 + OPEN, three=OPPOSITE - 0.1))
+    assert (entry["verdict"], entry["metric"]) == ("inconclusive", "two")
+    assert max(member["ci"][1] for member in entry["members"]) == entry["ci"][1] > 0
+
+
 def test_members_have_the_p_and_the_interval_of_max_t():
     columns = np.stack([0.03 + LARGE, 0.05 + 0.06 * OTHER_NOISE, NEGLIGIBLE], axis=1)
     entry = some(results(**dict(zip(LAYERS, columns.T, strict=True))))

@@ -14,7 +14,7 @@ from fishjax.evidence.effect import describe
 from fishjax.evidence.pairs import pairs
 from fishjax.evidence.plan import Claim, Contrast, Placebo, Plan, Reading, Scenario, Target
 from fishjax.evidence.readings import diverged, read
-from fishjax.evidence.scenario import reproduce
+from fishjax.evidence.scenario import margins, reproduce
 from fishjax.evidence.summary import summarise
 from fishjax.fields import UsageError
 
@@ -116,7 +116,7 @@ def test_the_last_evaluation_is_the_arms_own(results):
         (Reading("dead_share", layer="conv3"), "relu", "layer 'conv3' of dead_share.*'conv2'"),
         (Reading("test_auc_of", species="cot"), "relu", "species 'cot'.*'cod'"),
         (Reading("blocked_gradient", share=0.4), "relu", "share 0.4.*nearest is 0.5"),
-        (Reading("test_accuracy", epoch=1), "relu", "epoch 1 of.*nearest is 0"),
+        (Reading("test_accuracy", epoch=2), "relu", "epoch 2 of.*nearest is 1"),
         (Reading("test_accuracy", since=6), "relu", "epoch 6 of.*nearest is 5"),
         (Reading("test_accuracy", layer="conv1"), "relu", "test_accuracy has no layer"),
         (Reading("revival", epoch=5), "relu", "once a run"),
@@ -238,7 +238,18 @@ def test_one_target_missed_is_a_scenario_missed(results):
 def test_a_mean_over_less_than_all_seeds_reproduces_nothing(results):
     results["revival"][1, 6] = np.nan
     found = reproduce(Scenario("S1", "text", (target(0.05, 0.15),)), results)
-    assert (found["measured"]["gap"]["n"], found["reproduced"]) == (7, False)
+    gap = found["measured"]["gap"]
+    assert (gap["n"], gap["of"], found["reproduced"]) == (7, 8, False)
+
+
+def test_a_mean_on_its_bound_is_no_further_within_than_one_inside(results):
+    """To a millionth, so that the search does not take it before one that is well inside."""
+    results["revival"][:] = np.float32(0.1)
+    scenario = Scenario("S1", "text", (target(high=0.1, control=0.0),))
+    found = reproduce(scenario, results)
+    assert found["measured"]["gap"]["mean"] > 0.1
+    assert found["reproduced"]
+    assert margins(scenario, found["measured"]) == [0.0]
 
 
 @pytest.mark.parametrize(

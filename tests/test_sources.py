@@ -72,6 +72,25 @@ def test_caveats_of_a_study_are_told_with_its_source(found):
     assert "dying relu on f4k: Seeds were added after" in claims_by_source(changed).caption
 
 
+def test_a_claim_of_a_changed_plan_has_both_verdicts(found):
+    """Also where only a placebo was changed, and with it what the verdict was."""
+    changed = copy.deepcopy(found)
+    (summary,) = changed["f4k"]
+    pinned = copy.deepcopy(summary["claims"])
+    pinned[1]["verdict"] = "void (placebo)"
+    summary["plan_changed"] = {
+        "differs": ["placebo x"],
+        "pinned": {"revision": "0123456789", "modified": False},
+        "claims": pinned[:-1],
+        "error": "",
+    }
+    shown = [row["f4k_verdict"] for row in rows(claims_by_source(changed))]
+    present = [claim["verdict"] for claim in summary["claims"]]
+    assert shown[0] == present[0]
+    assert shown[1] == f"{present[1]} (as pinned: void (placebo))"
+    assert shown[-1] == f"{present[-1]} (as pinned: not judged)"
+
+
 def test_a_source_is_called_by_the_last_part_of_its_path():
     names = [source_name(source) for source in ("reef", "f4k:a/b", "f4k:photos", "tfds:set")]
     assert names == ["reef", "f4k b", "f4k photos", "tfds set"]

@@ -80,7 +80,8 @@ def test_a_metric_not_measured_is_a_dash_and_an_empty_field():
 def test_claims_say_effect_p_and_mechanism():
     moved = required(reading="dormant_share", effect=-0.4, ci=[-0.5, -0.3])
     open_ended = claim(id="2.4", part="a", ci=[None, 0.2], p_holm=None, seeds_needed=24)
-    summary = made_up_summary(claims=[claim(mechanism=moved), open_ended])
+    noted = {"mechanism": moved, "test": "sign", "note": "2 of 8 pairs diverged"}
+    summary = made_up_summary(claims=[claim(**noted), open_ended])
     (table,) = [t for t in tables(summary) if t.name == "claims"]
     first, second = table.texts
     assert first[2:] == [
@@ -88,12 +89,13 @@ def test_claims_say_effect_p_and_mechanism():
         "test accuracy: leaky − relu",
         "+12.3 [+9.8, +14.9] points",
         "0.023",
+        "sign",
         "8",
         "–",
-        "dormant share: leaky − relu moved, −40.0 [−50.0, −30.0] points",
+        "dormant share: leaky − relu moved, −40.0 [−50.0, −30.0] points; 2 of 8 pairs diverged",
     ]
     assert second[0] == "2.4 (a)"
-    assert second[4:8] == ["+12.3 [−∞, +20.0] points", "–", "8", "24"]
+    assert second[4:] == ["+12.3 [−∞, +20.0] points", "–", "sign-flip", "8", "24", "–"]
     assert read_csv(table)[2][4:8] == ["0.123456789", "-inf", "0.2", ""]
 
 
@@ -103,7 +105,7 @@ def test_what_must_hold_besides_stands_with_the_mechanism():
     summary = made_up_summary(claims=[claim(also=[stayed], premise=[short])])
     (table,) = [t for t in tables(summary) if t.name == "claims"]
     assert table.texts[0][-1] == (
-        "–; Required besides: test accuracy: leaky − relu stayed within the margin, "
+        "Required besides: test accuracy: leaky − relu stayed within the margin, "
         "+0.1 [−1.0, +1.2] points; "
         "Premise: test accuracy: big − 98.0 % did not exceed the margin, 0.0 [+9.8, +14.9] points"
     )
@@ -129,6 +131,17 @@ CHANGED = {
     "placebos": [],
     "error": "",
 }
+
+
+def test_a_table_that_says_nothing_any_more_is_removed(tmp_path):
+    kept = tmp_path / "auc_by_species.csv"
+    write_tables(made_up_summary(), tmp_path)
+    kept.write_text("")
+    assert (tmp_path / "placebos.md").exists()
+    write_tables(made_up_summary(placebos=[]), tmp_path)
+    assert not list(tmp_path.glob("placebos.*"))
+    assert kept.exists()
+    assert (tmp_path / "claims.tex").exists()
 
 
 def test_a_changed_plan_shows_both_versions():

@@ -88,6 +88,13 @@ def test_layers_have_a_strip_a_percentage_and_a_flow():
     ]
 
 
+def test_arms_of_unlike_length_are_not_said_to_be_alike():
+    results = made_up_results()
+    assert layers(results, 80)[0].startswith("Layers over 20 epochs:")
+    shorter = (results["arm"] == "leaky") & (results["epoch"] > 10)
+    assert layers(results.where(~shorter), 80)[0].startswith("Layers over up to 20 epochs:")
+
+
 def test_a_long_history_is_thinned_and_keeps_its_ends():
     results = made_up_results(arms=("relu",), seeds=1, epochs=100, layers=2)
     results["dead_share"][0, 0, :, 0] = np.r_[0.0, np.full(98, 0.5), 1.0]
@@ -233,6 +240,9 @@ def test_a_missed_target_names_its_knob_and_a_changed_plan_both_versions(tmp_pat
         "The plan was changed after it was pinned at revision 01234567; both versions are given of "
         "claim 3.3. The pinned plan cannot be judged: unknown metric."
     )
+    missed["measured"]["gain"] |= {"mean": 0.005, "n": 7, "of": 8, "advice": ""}
+    again = " ".join(" ".join(report(summary, made_up_results(), tmp_path, 100)).split())
+    assert "gain is a finite number in 7 of 8 runs only, so not met." in again
     assert "Left out of AUC, for too few test images: wrasse (3)." in lines
     claims = section(lines, "Claims")
     assert "  3.3     REFUTED         +12.3 [+9.8, +14.9] points  Holm p 0.023  n 8" in claims

@@ -1,5 +1,6 @@
 """Many simulated studies of one design, and the figures that come of them."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -83,7 +84,7 @@ def _figures(design: Design, drawn: list[Runs]) -> Iterator[tuple[Figure, Bools,
     """Each figure, the studies or claims that count, `[study, claim or 1]`, and its exact value."""
     effects = [design.effects(runs) for runs in drawn]
     found = np.array([[decided(effect, design.kind) for effect in study] for study in effects])
-    error = sign_error if design.world.lost else sign_flip_error
+    error = functools.partial(_attained, (1 - design.world.lost) ** 2)
     each = error(design.seeds, ERROR_RATE / CLAIMS)
     if design.kind == "no_effect":
         yield EQUIVALENT, _any(found), any_of(each / 2, CLAIMS)
@@ -95,6 +96,14 @@ def _figures(design: Design, drawn: list[Runs]) -> Iterator[tuple[Figure, Bools,
         yield DECIDED, _any(found | (adjusted <= ERROR_RATE)), any_of(each, CLAIMS)
         yield ALL_COVER, ~_any(~_cover(effects)), 1 - any_of(each, CLAIMS)
         yield ONE_COVERS, _cover(single), 1 - error(design.seeds, ERROR_RATE)
+
+
+def _attained(kept: float, seeds: int, alpha: float) -> float:
+    """What a test at `alpha` attains where a pair diverges unless it is one of the `kept` share,
+    and one that does makes it the sign test.
+    """
+    whole = kept**seeds
+    return whole * sign_flip_error(seeds, alpha) + (1 - whole) * sign_error(seeds, alpha)
 
 
 def _any(claims: Bools) -> Bools:

@@ -12,6 +12,8 @@ from scipy import optimize, special
 LEVEL = 0.95
 FEWEST = 7
 """Of fewer images the interval of an AUC of 0.55 is wider than half of [0, 1], in the mean."""
+ON_TEST = ("test_auc", "probe_auc", "held_out_probe_auc")
+"""What has an AUC of each species on test images, NAME_of, and mostly their mean, NAME."""
 _NEAREST = 1e-9
 
 
@@ -94,15 +96,19 @@ def too_rare(tables: pd.DataFrame) -> dict[str, int]:
 
 
 def leave_out(results: xr.Dataset, species: Iterable[str]) -> xr.Dataset:
-    """The results with the test AUCs of some species as not measured, and the mean over the others.
+    """The results with the AUCs of some species on test images, ON_TEST, as not measured, and the
+    means over the others.
 
     They are left out in every run, so that runs stay comparable.
     """
     species = list(species)
-    if not species or "test_auc_of" not in results:
-        return results
-    kept = results["test_auc_of"].where(~results["species"].isin(species))
-    return results.assign(test_auc_of=kept, test_auc=kept.mean("species"))
+    for each in ON_TEST if species else ():
+        if f"{each}_of" in results:
+            kept = results[f"{each}_of"].where(~results["species"].isin(species))
+            results = results.assign({f"{each}_of": kept})
+            if each in results:
+                results = results.assign({each: kept.mean("species")})
+    return results
 
 
 def _score_interval(auc: float, positives: int, negatives: int, z: float) -> tuple[float, float]:

@@ -22,8 +22,8 @@ def read(results: xr.Dataset, reading: Reading, arm: str) -> Scalars:
     a crossing and its instability are infinite. Its gain in any of these is 0. Any other metric
     keeps what was measured of its frozen state. Without an epoch the metric is read at the arm's
     last evaluation, even where it had a number only earlier. An epoch after the last evaluation is
-    not measured, nor is the log2 of a negative number. Raises UsageError for a metric, arm, layer,
-    species, share or epoch that the results do not have.
+    not measured, nor is one at which no seed has a number, nor the log2 of a negative number.
+    Raises UsageError for a metric, arm, layer, species, share or epoch that the results lack.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         if reading.statistic == "instability":
@@ -174,12 +174,19 @@ def _or_worst(results: xr.Dataset, reading: Reading, arm: str, level: Scalars) -
     if reading.metric.endswith("accuracy"):
         worst = 1 / results.attrs["classes"]
     elif "auc" in reading.metric.split("_"):
-        worst = 0.5
+        worst = math.nan if _left_out(results, reading) else 0.5
     elif reading.metric.endswith("loss"):
         worst = math.inf
     else:
         return level
     return np.where(diverged(results, arm), worst, level)
+
+
+def _left_out(results: xr.Dataset, reading: Reading) -> bool:
+    """Whether no run has an AUC of that species: its images are too few, see `auc.leave_out`."""
+    if reading.species is None:
+        return False
+    return not _choose(results[reading.metric], "species", reading.species).notnull().any()
 
 
 def _scaled(results: xr.Dataset, values: Scalars, reading: Reading) -> Scalars:

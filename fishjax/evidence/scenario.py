@@ -39,8 +39,8 @@ def declared(scenario: Scenario) -> dict[str, Any]:
 def margins(scenario: Scenario, measured: Mapping[str, Any]) -> list[float]:
     """How far the targets are from their bounds, in deviations over seeds, the narrowest first.
 
-    Negative where a target is missed by its mean, infinite where it is met and the seeds do not
-    differ.
+    Negative where a target is missed by its mean, 0 on its bound, infinite where it is met and the
+    seeds do not differ.
     """
     return sorted(_margin(target, measured[target.name]) for target in scenario.targets)
 
@@ -50,7 +50,10 @@ def _margin(target: Target, figure: Mapping[str, Any]) -> float:
     if mean is None:
         return -math.inf
     inside = min(mean - target.low, target.high - mean)
-    return inside / deviation if deviation else math.copysign(math.inf, inside)
+    inside = max(inside, 0.0) if _within(mean, target) else inside
+    if not inside or deviation:
+        return inside / (deviation or 1.0)
+    return math.copysign(math.inf, inside)
 
 
 def _measure(target: Target, results: xr.Dataset) -> dict[str, Any]:
@@ -58,7 +61,8 @@ def _measure(target: Target, results: xr.Dataset) -> dict[str, Any]:
     figure = describe(values)
     complete = figure["n"] == len(values) and figure["n"] > 0
     within = complete and _within(figure["mean"], target)
-    return {**figure, "within": within, "advice": "" if within else _advice(figure["mean"], target)}
+    advice = "" if within else _advice(figure["mean"], target)
+    return {**figure, "of": len(values), "within": within, "advice": advice}
 
 
 def _advice(mean: float | None, target: Target) -> str:

@@ -28,7 +28,8 @@ class Trial:
     def found(self) -> int:
         """Which of the outcome's contrasts the claim is read at.
 
-        The most certain of those that are met; else of those in the claim's direction; else of all.
+        The most certain of those that are met, else of those in the claim's direction; where there
+        are none, the one whose interval reaches furthest that way.
         """
         return min(range(len(self.outcomes)), key=self._uncertainty)
 
@@ -56,7 +57,10 @@ class Trial:
     def _uncertainty(self, index: int) -> tuple[bool, bool, float, float]:
         outcome = self.outcomes[index]
         effect = outcome.effect
-        return not outcome.met, not effect.benefit > 0, effect.p, -effect.claimed[0]
+        low, high = effect.claimed
+        if effect.benefit > 0:
+            return not outcome.met, False, effect.p, -low
+        return True, True, -high, effect.p
 
 
 def try_claim(claim: Claim, alpha: float, results: xr.Dataset) -> Trial:

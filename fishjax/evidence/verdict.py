@@ -11,7 +11,8 @@ that it alone would pass stays `inconclusive`.
 p tests the effects that a claim has to be told from: 0 for a directional one, -delta and +delta
 for one of no effect or equivalence (the larger p counts, and 1 beyond them), so that there too a
 small p speaks for the claim. An existential claim is read at the contrast with the smallest p,
-adjusted for that choice, of those in its direction where there is one.
+adjusted for that choice, of those in its direction; where there is none, at that whose interval
+reaches furthest that way.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """What an entry of `summary.json` says, in a few words; tables and terminal share them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -90,6 +90,12 @@ def besides(claim: Mapping[str, Any]) -> list[str]:
     return [*also, *(f"Premise: {required(found)}" for found in claim.get("premise", ()))]
 
 
+def grounds(claim: Mapping[str, Any]) -> str:
+    """What a verdict rests on besides the outcome: mechanism, requirements, notes."""
+    said = [*([mechanism(claim)] if claim["mechanism"] else []), *besides(claim), claim["note"]]
+    return "; ".join(filter(None, said)) or MISSING
+
+
 def tuned(tuning: Mapping[str, Any]) -> str:
     """`best of 5 on 8 other seeds: deep 0.01, shallow 0.05 (the highest tried)`."""
     rates, chosen = tuning["rates"], tuning["chosen"].items()
@@ -115,15 +121,21 @@ def figure_kind(target: Mapping[str, Any]) -> Quantity:
 
 
 def advice(scenario: Mapping[str, Any]) -> list[str]:
-    """For each figure that is out of bounds what was measured and which knob to turn."""
-    found = scenario["measured"]
+    """For each figure that is not met what was measured, and which knob to turn."""
     return [
-        f"{words(name)} is {kind.with_unit(kind.text(found[name]['mean']))}, not {bound(target)}: "
-        f"{found[name]['advice']}."
+        sentence
         for name, target in scenario["target"].items()
-        for kind in (figure_kind(target),)
-        if found[name].get("advice")
+        for sentence in _missed(words(name), target, scenario["measured"][name])
     ]
+
+
+def _missed(name: str, target: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:
+    kind = figure_kind(target)
+    if found.get("advice"):
+        mean = kind.with_unit(kind.text(found["mean"]))
+        yield f"{name} is {mean}, not {bound(target)}: {found['advice']}."
+    if found["n"] < found.get("of", 0):
+        yield f"{name} is a finite number in {found['n']} of {found['of']} runs only, so not met."
 
 
 def bound(target: Mapping[str, Any]) -> str:
@@ -160,13 +172,13 @@ def plan_change(summary: Mapping[str, Any]) -> str:
 
 
 def earlier_looks(summary: Mapping[str, Any]) -> str:
-    """That seeds were added to a study whose verdicts had been read, or nothing."""
+    """That seeds were added to a study that had been looked at, or nothing."""
     looks = summary.get("looks")
     if not looks:
         return ""
     counts = ", then ".join(str(len(seeds)) for seeds in looks)
     return (
-        f"Seeds were added after verdicts on {counts} of them had been read: p and intervals are "
+        f"Seeds were added after what came of {counts} of them had been read: p and intervals are "
         "those of a single look, and promise too much."
     )
 

@@ -20,7 +20,13 @@ def search_table(search: Mapping[str, Any]) -> Table:
             *(phrases.setting(tried["setting"][key]) for key in keys),
             *map(phrases.setting, tried["rates"].values()),
             *(
-                Number(found["mean"], phrases.figure_kind(targets[name]), found["ci"])
+                Number(
+                    found["mean"],
+                    phrases.figure_kind(targets[name]),
+                    found["ci"],
+                    found["n"],
+                    found.get("of"),
+                )
                 for name, found in tried["measured"].items()
             ),
             "yes" if tried["reproduced"] else "no",

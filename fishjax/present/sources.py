@@ -74,11 +74,28 @@ def _matched(
 ) -> Iterator[tuple[tuple, list[Mapping[str, Any] | None]]]:
     """By its key each claim's or scenario's entries in all sources, None where one has none."""
     by_source = [
-        {key(summary, entry): entry for summary in summaries for entry in summary[kind]}
+        {
+            key(summary, entry): _told(summary, entry)
+            for summary in summaries
+            for entry in summary[kind]
+        }
         for summaries in found.values()
     ]
     for each in dict.fromkeys(name for entries in by_source for name in entries):
         yield each, [entries.get(each) for entries in by_source]
+
+
+def _told(summary: Mapping[str, Any], entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A claim whose plan was changed with both its verdicts; anything else as it is."""
+    changed = summary.get("plan_changed")
+    if not changed or "verdict" not in entry:
+        return entry
+    key = _claim_key(summary, entry)
+    pinned = [each for each in changed["claims"] if _claim_key(summary, each) == key]
+    verdict = pinned[0]["verdict"] if pinned else "not judged"
+    if verdict == entry["verdict"] and f"claim {phrases.title(entry)}" not in changed["differs"]:
+        return entry
+    return {**entry, "verdict": f"{entry['verdict']} (as pinned: {verdict})"}
 
 
 def _claim_key(summary: Mapping[str, Any], claim: Mapping[str, Any]) -> tuple:
@@ -98,7 +115,10 @@ def _measured(entry: Mapping[str, Any] | None, name: str, target: Mapping[str, A
     if entry is None or name not in entry["measured"]:
         return [Number(None, kind), MISSING]
     found = entry["measured"][name]
-    return [Number(found["mean"], kind, found["ci"]), phrases.met(target, found)]
+    return [
+        Number(found["mean"], kind, found["ci"], found["n"], found.get("of", found["n"])),
+        phrases.met(target, found),
+    ]
 
 
 def _agreement(verdicts: Sequence[str]) -> str:

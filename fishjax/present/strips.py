@@ -25,7 +25,7 @@ def layers(results: xr.Dataset, width: int) -> list[str]:
     wide = max(cell_len(line) for _, *rows in blocks for line in rows)
     across = max(1, (width + 1) // (wide + 3))
     lines = [
-        f"Layers over {dead['epoch'].values[-1]:g} epochs: dead units "
+        f"Layers over {_span(dead)} epochs: dead units "
         f"({LEVELS[0]} none, {LEVELS[-1]} all; then at the end)",
         "  and log₁₀ of gradient norm over weight norm at the end",
     ]
@@ -34,6 +34,13 @@ def layers(results: xr.Dataset, width: int) -> list[str]:
             row = (set_cell_size(cell, wide) for cell in cells)
             lines.append("  " + "   ".join(row).rstrip())
     return [line.rstrip() for line in lines[:-1]]
+
+
+def _span(values: xr.DataArray) -> str:
+    """`30`, or `up to 30` where not every arm is as long."""
+    known = values.notnull().any([dim for dim in values.dims if dim not in ("arm", "epoch")])
+    ends = {float(values["epoch"].where(known.sel(arm=arm)).max()) for arm in values["arm"].values}
+    return f"{'up to ' * (len(ends) > 1)}{max(ends):g}"
 
 
 def _rows(dead: xr.DataArray, flow: xr.DataArray) -> list[str]:

@@ -22,15 +22,16 @@ HEADLINE = (
 
 def tables(summary: Mapping[str, Any]) -> list[Table]:
     """Every table of a study that has something to say."""
-    makers = (
-        ablation_table,
-        arms_table,
-        scenario_table,
-        claims_table,
-        members_table,
-        placebo_table,
-    )
-    return [table for table in (make(summary) for make in makers) if table.rows]
+    return [table for table in _all(summary) if table.rows]
+
+
+def _all(summary: Mapping[str, Any]) -> Iterator[Table]:
+    yield ablation_table(summary)
+    yield arms_table(summary)
+    yield scenario_table(summary)
+    yield claims_table(summary)
+    yield members_table(summary)
+    yield placebo_table(summary)
 
 
 def ablation_table(summary: Mapping[str, Any], metrics: Iterable[str] | None = None) -> Table:
@@ -116,9 +117,10 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
         Column("contrast", "contrast", prose=0.16),
         Column("effect", "effect", estimate=True, units=True),
         Column("p_holm", "p (Holm)"),
+        Column("test", "test"),
         Column("n", "n"),
         Column("seeds_needed", "seeds needed"),
-        Column("mechanism", "mechanism", prose=0.2),
+        Column("mechanism", "mechanism, what is required besides, notes", prose=0.24),
     )
     rows = tuple(
         (
@@ -128,16 +130,17 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
             phrases.contrast(claim),
             effect_cell(claim),
             Number(claim["p_holm"], P_VALUE),
+            claim["test"],
             claim["n"],
             Number(claim["seeds_needed"], COUNT),
-            "; ".join([phrases.mechanism(claim), *phrases.besides(claim)]),
+            phrases.grounds(claim),
         )
         for version, claim in claims
     )
     caption = (
-        f"Claims of {summary['study']}. Effect: arm minus control, paired by seed, with the "
-        f"interval at 1 {MINUS} 0.05/m; n pairs; p of the sign-flip test (of the sign test where "
-        f"a pair diverged), Holm-corrected over m contrasts; {counts(claims)}."
+        f"Claims of {summary['study']}. Effect: arm minus control, paired by seed, the mean (the "
+        f"median where the test is the sign test), with the interval at 1 {MINUS} 0.05/m; n "
+        f"pairs; p Holm-corrected over m contrasts; {counts(claims)}."
     )
     caption = " ".join(filter(None, (caption, *phrases.caveats(summary))))
     return Table("claims", caption, columns, rows)
@@ -212,7 +215,14 @@ def placebo_table(summary: Mapping[str, Any]) -> Table:
 
 
 def write_tables(summary: Mapping[str, Any], folder: pathlib.Path) -> list[pathlib.Path]:
-    """Writes every table as `folder/NAME.{md,tex,csv}`; equal summaries give equal bytes."""
+    """Writes every table as `folder/NAME.{md,tex,csv}`; equal summaries give equal bytes.
+
+    What an earlier summary had and this one does not is removed.
+    """
+    for table in _all(summary):
+        if not table.rows:
+            for form in WRITERS:
+                (folder / f"{table.name}.{form}").unlink(missing_ok=True)
     return [path for table in tables(summary) for path in write_table(table, folder)]
 
 
