@@ -189,7 +189,7 @@ def test_where_none_is_found_it_is_read_at_one_in_the_claims_direction():
 
 
 def test_where_all_go_the_other_way_it_is_read_at_the_one_that_leaves_it_open():
-    entry = some(results(one=OPPOSITE, two=-0.01 + OPEN, three=OPPOSITE - 0.1))
+    entry = some(results(one=OPPOSITE, two=OPEN - 0.04, three=OPPOSITE - 0.1))
     assert (entry["verdict"], entry["metric"]) == ("inconclusive", "two")
     assert max(member["ci"][1] for member in entry["members"]) == entry["ci"][1] > 0
 

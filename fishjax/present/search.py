@@ -25,7 +25,7 @@ def search_table(search: Mapping[str, Any]) -> Table:
                     phrases.figure_kind(targets[name]),
                     found["ci"],
                     found["n"],
-                    found.get("of"),
+                    found.get("of", found["n"]),
                 )
                 for name, found in tried["measured"].items()
             ),
