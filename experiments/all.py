@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import FlagCreatePairsOff, UseAppendAction, arg
 
+from fishjax.data.source import open_source
 from fishjax.exits import DONE, SIGNALS, Stop, guarded
 from fishjax.fields import UsageError
 from fishjax.present.sources import claims_by_source, scenarios_by_source
@@ -35,6 +36,8 @@ STUDIES = (
     "capacity",
 )
 GENERATED = "reef"
+CHECKED_AT = 16
+"""Pixels of the images as which every source is read before the first study."""
 
 
 def main(
@@ -59,6 +62,8 @@ def main(
     def command() -> int:
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise UsageError(f"two sources would both be called {twice!r} in the tables")
+        for source in sources:
+            open_source(source, CHECKED_AT)  # a mistyped one would be told after hours
         for source in sources:
             for study in STUDIES:
                 if code := _wait(_command(study, source, out / scale, options), stop):

@@ -79,8 +79,8 @@ SCENARIO = Scenario(
             arm="big",
             low=0.62,
             high=0.68,
-            below="less hyper.init_gain of the big network",
-            above="more hyper.init_gain of the big network",
+            below="GAIN in the study's arms: lower",
+            above="GAIN in the study's arms: higher",
         ),
         Target(
             "training accuracy, big",
@@ -89,7 +89,7 @@ SCENARIO = Scenario(
             arm="big",
             low=0.95,
             high=1.0,
-            below="more optim.epochs, or less hyper.init_gain of the big network",
+            below="more optim.epochs, or a lower GAIN in the study's arms",
         ),
     ),
 )

@@ -137,8 +137,8 @@ SCENARIO = Scenario(
             arm="weighted",
             low=0.52,
             high=0.58,
-            below="data.imbalance_ratio down",
-            above="data.imbalance_ratio up, or another data.imbalance_species",
+            below="ONE in the study's file: lower",
+            above="ONE in the study's file: higher; or another MINORITY",
         ),
         Target(
             "least AUC of the others",

@@ -23,6 +23,7 @@ from fishjax.session import Session
 from fishjax.settings import parse_settings
 from fishjax.study import Request, Study
 from fishjax.sweep import parse_seeds, parse_shard, slug
+from fishjax.turned import keeping
 from fishjax.workplace import Stage
 
 Job = Session | Fitting
@@ -124,7 +125,8 @@ def _run_stages(job: Job, runner: Runner, tick: Tick) -> bool:
 
 
 def _request(study: Study, options: Options) -> Request:
-    settings, data = parse_settings(chain.from_iterable(options.set)), options.data or study.data
+    settings = parse_settings(chain.from_iterable(options.set))
+    data = study.data if options.data is None else options.data
     changed = "".join(f"-{key}={value}" for key, value in sorted(settings.items()))
     name = slug(f"{'fit-' * options.fit}{options.scale}-{data}{changed}")
     default = pathlib.Path("runs") / study.name / name
@@ -140,16 +142,18 @@ def _request(study: Study, options: Options) -> Request:
 
 
 def _announcement(job: Job) -> str:
-    """What is about to run, in two lines, before anything is compiled."""
+    """What is about to run, before anything is compiled."""
     place = job.place
     costs = ", ".join(
         f"{_steps_missing(job, stage)} run-steps of {stage.name}" for stage in job.stages()
     )
-    return (
+    lines = [
         f"{place.study.name} at scale {place.request.scale} on {place.dataset.spec}: "
-        f"{job.extent()}, {len(place.dataset.species)} species\n"
-        f"to run: {costs}, into {place.sweep.path}"
-    )
+        f"{job.extent()}, {len(place.dataset.species)} species",
+        *keeping(place.study.arms, place.request.settings),
+        f"to run: {costs}, into {place.sweep.path}",
+    ]
+    return "\n".join(lines)
 
 
 def _steps_missing(job: Job, stage: Stage) -> int:

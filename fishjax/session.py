@@ -10,7 +10,6 @@ import pyarrow as pa
 import xarray as xr
 
 from fishjax.config import Config
-from fishjax.effects import missing
 from fishjax.evidence.auc import by_species, leave_out, too_rare
 from fishjax.evidence.declared import Declaration
 from fishjax.evidence.summary import summarise
@@ -30,6 +29,7 @@ from fishjax.settings import plain
 from fishjax.store import DECLARED, SUMMARY
 from fishjax.study import Line, Request, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Tuned, cells
+from fishjax.turned import check_turned
 from fishjax.workplace import Stage, Workplace
 
 AUC_TABLE = "auc_by_species.csv"
@@ -55,8 +55,11 @@ class Session:
             raise UsageError(f"seeds from {TUNING_SEEDS_FROM} on are kept for tuning")
         self.lines = tuple(Line(*pair) for pair in study.lines)
         rates = self.scale.tuning.first
-        configs = {arm.name: arm.config(self.place.base, rates) for arm in study.arms}
-        self._refuse_settings_without_effect(request, configs)
+        configs, declared = (
+            {arm.name: arm.config(base, rates) for arm in study.arms}
+            for base in (self.place.base, self.place.declared)
+        )
+        check_turned(study.name, study.arms, request.settings, configs, declared)
         check_lines(self.lines, configs, len(self.place.dataset.species))
         self._refuse_unmeasured(configs)
         self.place.check(self.tuning_stage())
@@ -194,24 +197,6 @@ class Session:
         for line in self.lines:
             measured[line.arm][BARRIER] = Measured((configs[line.arm].optim.epochs,))
         check_readable(self.study.name, self.study.plan.contrasts, measured)
-
-    def _refuse_settings_without_effect(
-        self, request: Request, configs: Mapping[str, Config]
-    ) -> None:
-        """Refuses what every arm overrides, what no arm can use, and arms that change nothing."""
-        for key in request.settings:
-            if all(key in arm.changes for arm in self.study.arms):
-                raise UsageError(
-                    f"--set {key} has no effect: every arm of {self.study.name} sets it"
-                )
-            if all(needed := [missing(config, key) for config in configs.values()]):
-                raise UsageError(f"--set {key} has no effect: it needs {needed[0]}")
-        for arm in self.study.arms:
-            for key in arm.changes:
-                if needed := missing(configs[arm.name], key):
-                    raise UsageError(
-                        f"arm {arm.name!r} of {self.study.name} sets {key}, which needs {needed}"
-                    )
 
 
 def _worded(changes: Mapping[str, Any]) -> dict[str, Any]:

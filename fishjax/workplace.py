@@ -43,7 +43,8 @@ class Stage:
 
 
 class Workplace:
-    """What a study and a request come to: the base run, the data, and the folder of its cells.
+    """What a study and a request come to: the base run, as the study's scale has it (`declared`)
+    and as the request turns it, the data, and the folder of its cells.
 
     Making one opens the data; nothing is written and nothing is compiled. Raises UsageError for
     what cannot be met.
@@ -53,7 +54,10 @@ class Workplace:
         self.study, self.request = study, request
         choose(request.scale, study.scales, "scale")
         self.scale: Scale = study.scales[request.scale]
-        self.base: Config = override(override(study.base, self.scale.settings), request.settings)
+        self.declared: Config = override(study.base, self.scale.settings)
+        self.base: Config = override(self.declared, request.settings)
+        if request.out.exists() and not request.out.is_dir():
+            raise UsageError(f"{request.out} is not a folder; name another --out")
         self.sweep = SweepFolder(request.out)
         self.dataset = open_source(request.data, self.base.data.image_size)
         self._pool: Pool | None = None

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from experiments import all as all_studies
 from experiments.all import source_name
 from experiments.readme import RESULTS
 from fishjax.present.sources import claims_by_source, scenarios_by_source
@@ -89,6 +90,15 @@ def test_a_claim_of_a_changed_plan_has_both_verdicts(found):
     assert shown[0] == present[0]
     assert shown[1] == f"{present[1]} (as pinned: void (placebo))"
     assert shown[-1] == f"{present[-1]} (as pinned: not judged)"
+
+
+def test_a_source_that_is_not_there_is_told_before_the_first_study(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(all_studies, "SIGNALS", ())
+    monkeypatch.setattr(all_studies, "_wait", lambda *_: pytest.fail("a study was started"))
+    with pytest.raises(SystemExit) as ended:
+        all_studies.main(data=(("f4k:no/such/place",),), out=tmp_path)
+    assert ended.value.code == 2
+    assert "no/such/place" in capsys.readouterr().err
 
 
 def test_a_source_is_called_by_the_last_part_of_its_path():

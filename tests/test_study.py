@@ -210,6 +210,15 @@ def test_shards_end_in_the_same_tables(finished, tmp_path):
     assert derived(folder) == derived(finished)
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_file_is_no_folder_to_write_to(options, tmp_path, capsys):
+    file = tmp_path / "out"
+    file.write_text("mine")
+    assert run("--out", str(file), *options) == 2
+    assert f"{file} is not a folder; name another --out" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+
+
 def test_more_seeds_keep_the_finished_cells(finished, tmp_path):
     folder = tmp_path / "out"
     assert run("--out", str(folder), "--seeds", "1:2") == 0
@@ -289,6 +298,8 @@ def test_a_network_comes_back_and_predicts_what_was_stored(finished):
         (["--seeds", ""], "takes 0:8"),
         (["--shard", "2/2"], "takes i/n"),
         (["--data", "reeef"], "did you mean|nearest|reef"),
+        (["--data", ""], "unknown data ''"),
+        (["--set", "hyper.leaky_slope=0.2"], "has no effect: it needs model.activation=leaky_relu"),
         (["--data", "folder:no/such/place"], "no/such/place"),
         (["--set", "data.train_size=5000"], "data.train_size"),
         (["--set", "hyper.lr=1", "--set", "hyper.lr=2"], "hyper.lr is given twice, as 1 and 2"),
