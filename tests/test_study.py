@@ -230,7 +230,7 @@ def test_more_seeds_keep_the_finished_cells(finished, tmp_path):
         for each in (folder, finished)
     )
     assert {name for name in whole if grown[name] != whole[name]} == {"claims.md", "claims.tex"}
-    assert b"Seeds were added after verdicts on 1 of them" in grown["claims.md"]
+    assert b"Seeds were added after what came of 1 of them" in grown["claims.md"]
 
 
 def test_that_fewer_seeds_were_looked_at_is_remembered(finished, tmp_path, capsys):
