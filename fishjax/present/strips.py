@@ -39,8 +39,9 @@ def layers(results: xr.Dataset, width: int) -> list[str]:
 def _span(values: xr.DataArray) -> str:
     """`30`, or `up to 30` where not every arm is as long."""
     known = values.notnull().any([dim for dim in values.dims if dim not in ("arm", "epoch")])
-    ends = {float(values["epoch"].where(known.sel(arm=arm)).max()) for arm in values["arm"].values}
-    return f"{'up to ' * (len(ends) > 1)}{max(ends):g}"
+    epochs = values["epoch"].where(known, 0.0)
+    ends = np.unique(epochs.max("epoch").values)
+    return f"{'up to ' * (len(ends) > 1)}{ends[-1]:g}"
 
 
 def _rows(dead: xr.DataArray, flow: xr.DataArray) -> list[str]:
