@@ -6,8 +6,8 @@
 One species, MINORITY, is trained on as few images as there can be: one. Every species' loss is
 weighted by the inverse of its images, with weights of mean 1. What is read is the area under the
 ROC curve of that species against all others, on test images that are balanced on reef (400 of a
-species). Rates are the best of five (smoke: two) on seeds of their own, for the weighted and the
-unweighted loss and for every other network.
+species; of a reef with other knobs name test=3200 too). Rates are the best of five (smoke: two) on
+seeds of their own, for the weighted and the unweighted loss and for every other network.
 
 Knobs: species, images, the network's width and the limit of its gradients' norm were searched on
 reef, on tuning seeds, by

@@ -7,9 +7,9 @@ X = 6 convolutions of equal width under a sigmoid, trained by Adam: its training
 seed's 98 %, its accuracy on images it was not trained on the seed's 62 %. X is `model.depth`; of a
 deeper network, as at `--scale paper`, FIRST and LAST are the layers of this one still. A sigmoid is
 what makes a gradient vanish along the depth: its slope is at most 1/4 while its mean stays 1/2, so
-that what goes back shrinks and what comes forward does not. Weights that shrink or
-grow both alike leave the gradient of a layer beside its weights the same at every depth, which is
-why an initialisation alone (1.3) cannot starve the early layers of a rectifier.
+that what goes back shrinks and what comes forward does not. Weights that shrink or grow both alike
+leave the gradient of a layer beside its weights the same at every depth, which is why an
+initialisation alone (1.3) cannot starve the early layers of a rectifier.
 
 Knobs: images and gain were searched on reef, on tuning seeds, by
 
