@@ -80,7 +80,7 @@ def test_a_metric_not_measured_is_a_dash_and_an_empty_field():
 def test_claims_say_effect_p_and_mechanism():
     moved = required(reading="dormant_share", effect=-0.4, ci=[-0.5, -0.3])
     open_ended = claim(id="2.4", part="a", ci=[None, 0.2], p_holm=None, seeds_needed=24)
-    noted = {"mechanism": moved, "test": "sign", "note": "2 of 8 pairs diverged"}
+    noted = {"mechanism": moved, "test": "sign", "caveats": ["2 of 8 pairs diverged"]}
     summary = made_up_summary(claims=[claim(**noted), open_ended])
     (table,) = [t for t in tables(summary) if t.name == "claims"]
     first, second = table.texts
@@ -94,6 +94,9 @@ def test_claims_say_effect_p_and_mechanism():
         "–",
         "dormant share: leaky − relu moved, −40.0 [−50.0, −30.0] points; 2 of 8 pairs diverged",
     ]
+    void = claim(verdict="void (placebo)", reason="beyond delta: another order")
+    (told,) = [t for t in tables(made_up_summary(claims=[void])) if t.name == "claims"]
+    assert told.texts[0][-1] == "beyond delta: another order"
     assert second[0] == "2.4 (a)"
     assert second[4:] == ["+12.3 [−∞, +20.0] points", "–", "sign-flip", "8", "24", "–"]
     assert read_csv(table)[2][4:8] == ["0.123456789", "-inf", "0.2", ""]

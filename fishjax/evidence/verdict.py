@@ -174,8 +174,13 @@ def _inconclusive(effect: Effect, ways: list[int | None]) -> Ruling:
 
 
 def _entry(trial: Trial, ruling: Ruling, m: int, p_holm: float | None) -> dict[str, Any]:
-    """members: of an existential claim all of its contrasts, with p and interval adjusted."""
+    """members: of an existential claim all of its contrasts, with p and interval adjusted.
+
+    reason: of the verdict. caveats: of the pairs that it was read from. note: both after the
+    claim's own.
+    """
     claim, outcome, several = trial.claim, trial.outcome.effect, len(trial.outcomes) > 1
+    known = list(_caveats(trial))
     return {
         "id": claim.id,
         "part": claim.part,
@@ -193,7 +198,9 @@ def _entry(trial: Trial, ruling: Ruling, m: int, p_holm: float | None) -> dict[s
         "also": [finding.as_json() for finding in trial.also],
         "premise": [finding.as_json() for finding in trial.premise],
         "seeds_needed": ruling.seeds_needed,
-        "note": _sentences([claim.note, ruling.note, *_caveats(trial)]),
+        "reason": ruling.note,
+        "caveats": known,
+        "note": _sentences([claim.note, ruling.note, *known]),
     }
 
 

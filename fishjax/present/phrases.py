@@ -91,9 +91,13 @@ def besides(claim: Mapping[str, Any]) -> list[str]:
 
 
 def grounds(claim: Mapping[str, Any]) -> str:
-    """What a verdict rests on besides the outcome: mechanism, requirements, notes."""
-    said = [*([mechanism(claim)] if claim["mechanism"] else []), *besides(claim), claim["note"]]
-    return "; ".join(filter(None, said)) or MISSING
+    """What a verdict rests on besides the outcome: mechanism, requirements, what is known of the
+    pairs, and why it is void.
+    """
+    said = [mechanism(claim)] if claim["mechanism"] else []
+    said += [*besides(claim), *claim.get("caveats", ())]
+    said += [claim["reason"]] if claim["verdict"].startswith("void") else []
+    return "; ".join(said) or MISSING
 
 
 def tuned(tuning: Mapping[str, Any]) -> str:

@@ -120,7 +120,7 @@ def claims_table(summary: Mapping[str, Any]) -> Table:
         Column("test", "test"),
         Column("n", "n"),
         Column("seeds_needed", "seeds needed"),
-        Column("mechanism", "mechanism, what is required besides, notes", prose=0.24),
+        Column("mechanism", "mechanism, what is required besides, caveats", prose=0.22),
     )
     rows = tuple(
         (
