@@ -17,6 +17,7 @@ from fishjax.settings import plain
 from fishjax.store import SEARCH
 from fishjax.study import Request, Search, Study
 from fishjax.sweep import TUNING_SEEDS_FROM, Arm, Cell, Tuned, Tuning, cells
+from fishjax.turned import check_turned
 from fishjax.workplace import Stage, Workplace
 
 Setting = Mapping[str, Any]
@@ -52,7 +53,12 @@ class Fitting:
                     f"the search needs a rate tuned for {name} itself or another scenario's arm"
                 )
         self.tuning: Tuning = dataclasses.replace(self.place.scale.tuning, arms=names)
-        configs = {arm.name: arm.config(self.place.base, self.tuning.first) for arm in self.arms}
+        self.compared = self._turned(self.search.settings()[0])
+        configs, declared = (
+            {arm.name: arm.config(base, self.tuning.first) for arm in self.compared}
+            for base in (self.place.base, self.place.declared)
+        )
+        check_turned(study.name, self.compared, request.settings, configs, declared)
         check_readable(study.name, self.scenario.targets, self.place.metrics(configs))
         self._found: dict[Stage, dict[str, float]] = {}
         for stage in self.stages():

@@ -150,7 +150,7 @@ def _announcement(job: Job) -> str:
     lines = [
         f"{place.study.name} at scale {place.request.scale} on {place.dataset.spec}: "
         f"{job.extent()}, {len(place.dataset.species)} species",
-        *keeping(place.study.arms, place.request.settings),
+        *keeping(job.compared, place.request.settings),
         f"to run: {costs}, into {place.sweep.path}",
     ]
     return "\n".join(lines)

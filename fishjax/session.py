@@ -59,7 +59,8 @@ class Session:
             {arm.name: arm.config(base, rates) for arm in study.arms}
             for base in (self.place.base, self.place.declared)
         )
-        check_turned(study.name, study.arms, request.settings, configs, declared)
+        self.compared = study.arms
+        check_turned(study.name, self.compared, request.settings, configs, declared)
         check_lines(self.lines, configs, len(self.place.dataset.species))
         self._refuse_unmeasured(configs)
         self.place.check(self.tuning_stage())

@@ -130,7 +130,9 @@ class SweepFolder:
 
     def look(self, seeds: Sequence[int]) -> list[list[int]]:
         """Notes that what came of these seeds is looked at; returns the seeds of earlier looks."""
-        looks = [look for look in self._logged(LOOKS) if isinstance(look, list)]
+        looks: list[list[int]] = []
+        for look in self._logged(LOOKS):
+            looks += [look] if isinstance(look, list) and look not in looks else []
         if list(seeds) not in looks:
             self._log(LOOKS, list(seeds))
         return [look for look in looks if look != list(seeds)]

@@ -49,12 +49,8 @@ def keeping(arms: Sequence[Arm], settings: Collection[str]) -> Iterator[str]:
 
 
 def _alike(one: Arm, other: Arm, configs: Mapping[str, Config]) -> bool:
-    return configs[one.name] == configs[other.name] and _rate(one) == _rate(other)
-
-
-def _rate(arm: Arm) -> Tuned | None:
-    """Where the arm's rate comes from; of one tuned for the arm itself only the factor."""
-    rate = arm.changes.get("hyper.lr")
-    if isinstance(rate, Tuned):
-        return Tuned("", rate.times) if rate.arm == arm.name else rate
-    return None
+    """Whether both are the same run, at one rate or each at that tuned for itself."""
+    if configs[one.name] != configs[other.name]:
+        return False
+    rates = [arm.changes.get("hyper.lr") for arm in (one, other)]
+    return rates[0] == rates[1] or rates == [Tuned(one.name), Tuned(other.name)]

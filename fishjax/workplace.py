@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,7 @@ class Workplace:
         self.scale: Scale = study.scales[request.scale]
         self.declared: Config = override(study.base, self.scale.settings)
         self.base: Config = override(self.declared, request.settings)
-        if request.out.exists() and not request.out.is_dir():
+        if os.path.exists(request.out) and not os.path.isdir(request.out):
             raise UsageError(f"{request.out} is not a folder; name another --out")
         self.sweep = SweepFolder(request.out)
         self.dataset = open_source(request.data, self.base.data.image_size)

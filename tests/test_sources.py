@@ -8,6 +8,7 @@ import pytest
 from experiments import all as all_studies
 from experiments.all import source_name
 from experiments.readme import RESULTS
+from fishjax.present import phrases
 from fishjax.present.sources import claims_by_source, scenarios_by_source
 
 
@@ -90,6 +91,12 @@ def test_a_claim_of_a_changed_plan_has_both_verdicts(found):
     assert shown[0] == present[0]
     assert shown[1] == f"{present[1]} (as pinned: void (placebo))"
     assert shown[-1] == f"{present[-1]} (as pinned: not judged)"
+    pinned[0]["verdict"] = summary["claims"][0]["verdict"] = "refuted"
+    changed["reef"][0]["claims"][0]["verdict"] = "refuted"
+    summary["plan_changed"]["differs"] = [f"claim {phrases.title(pinned[0])}"]
+    first = rows(claims_by_source(changed))[0]
+    assert first["f4k_verdict"] == "refuted (as pinned: refuted)"
+    assert first["agreement"] == "agree"
 
 
 def test_a_source_that_is_not_there_is_told_before_the_first_study(monkeypatch, capsys, tmp_path):

@@ -51,6 +51,12 @@ def test_what_does_nothing_or_makes_two_arms_one_is_refused(arms, settings, mess
         turn(arms, **settings)
 
 
+def test_an_arm_that_borrows_its_twins_rate_may_become_it():
+    borrower = Arm("other order", {"hyper.lr": Tuned("plain"), "optim.order": 1})
+    with pytest.raises(UsageError, match=r"optim\.order makes the arms 'plain' and 'other order'"):
+        turn((ARMS[0], borrower), optim_order=1)
+
+
 def test_arms_at_different_rates_are_different_runs():
     turn((ARMS[0], Arm("fast", {"hyper.lr": Tuned("plain", 2.0)})), hyper_momentum=0.0)
 

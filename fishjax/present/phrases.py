@@ -96,8 +96,8 @@ def grounds(claim: Mapping[str, Any]) -> str:
     """
     said = [mechanism(claim)] if claim["mechanism"] else []
     said += [*besides(claim), *claim.get("caveats", ())]
-    said += [claim["reason"]] if claim["verdict"].startswith("void") else []
-    return "; ".join(said) or MISSING
+    said += [claim.get("reason", "")] if claim["verdict"].startswith("void") else []
+    return "; ".join(filter(None, said)) or MISSING
 
 
 def tuned(tuning: Mapping[str, Any]) -> str:

@@ -28,8 +28,8 @@ def claims_by_source(found: Summaries) -> Table:
         first = next(entry for entry in entries if entry)
         cells: list[Cell] = [phrases.title(first), first["text"]]
         for entry in entries:
-            cells += [entry["verdict"] if entry else MISSING, _effect(entry or first, entry)]
-        rows.append((*cells, _agreement([entry["verdict"] for entry in entries if entry])))
+            cells += [_verdict(entry) if entry else MISSING, _effect(entry or first, entry)]
+        rows.append((*cells, _agreement([entry for entry in entries if entry])))
     caption = (
         "Every claim of the seed document: verdict and primary contrast, arm minus control, with "
         "its simultaneous interval."
@@ -86,7 +86,7 @@ def _matched(
 
 
 def _told(summary: Mapping[str, Any], entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A claim whose plan was changed with both its verdicts; anything else as it is."""
+    """A claim whose plan was changed, with its verdict `as_pinned`; anything else as it is."""
     changed = summary.get("plan_changed")
     if not changed or "verdict" not in entry:
         return entry
@@ -95,7 +95,12 @@ def _told(summary: Mapping[str, Any], entry: Mapping[str, Any]) -> Mapping[str, 
     verdict = pinned[0]["verdict"] if pinned else "not judged"
     if verdict == entry["verdict"] and f"claim {phrases.title(entry)}" not in changed["differs"]:
         return entry
-    return {**entry, "verdict": f"{entry['verdict']} (as pinned: {verdict})"}
+    return {**entry, "as_pinned": verdict}
+
+
+def _verdict(claim: Mapping[str, Any]) -> str:
+    pinned = f" (as pinned: {claim['as_pinned']})" if "as_pinned" in claim else ""
+    return claim["verdict"] + pinned
 
 
 def _claim_key(summary: Mapping[str, Any], claim: Mapping[str, Any]) -> tuple:
@@ -121,10 +126,12 @@ def _measured(entry: Mapping[str, Any] | None, name: str, target: Mapping[str, A
     ]
 
 
-def _agreement(verdicts: Sequence[str]) -> str:
-    """Whether the verdicts are one, where every source has decided."""
-    if len(verdicts) < 2:
+def _agreement(claims: Sequence[Mapping[str, Any]]) -> str:
+    """Whether the verdicts are one, where every source has decided, by either plan alike."""
+    if len(claims) < 2:
         return MISSING
-    if any(verdict not in DECIDED for verdict in verdicts):
+    verdicts = [claim["verdict"] for claim in claims]
+    pinned = [claim.get("as_pinned", claim["verdict"]) for claim in claims]
+    if pinned != verdicts or any(verdict not in DECIDED for verdict in verdicts):
         return "not both decided"
     return "agree" if len(set(verdicts)) == 1 else "disagree"
