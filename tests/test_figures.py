@@ -153,6 +153,20 @@ def test_all_maps_of_a_kind_share_one_scale():
     assert scales == {(0, 100), (top - 6, top)}
 
 
+def test_an_arm_that_blew_up_does_not_blacken_the_others():
+    results = made_up_results(arms=[f"arm {i}" for i in range(8)])
+    top = float(log_flow(results).max())
+    results["flow"][0] = 1e9
+    with style():
+        figure = layer_map(results)
+    panels = [axes.collections[0] for axes in figure.axes if axes.collections]
+    flow = [panel for panel in panels if panel.get_clim() != (0, 100)][:8]
+    blown, other = (panel.to_rgba(panel.get_array()) for panel in flow[:2])
+    assert flow[1].get_clim()[1] < top + 2
+    assert (blown == 1).all()
+    assert not (other[..., :3] == 0).all(axis=-1).any()
+
+
 def test_a_flow_of_nothing_is_drawn_and_a_flow_not_measured_is_not():
     results = made_up_results(arms=("dead", "unwatched"))
     results["flow"][0, :, :, 0] = 0.0

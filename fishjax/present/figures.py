@@ -23,6 +23,14 @@ from fishjax.present.wording import short, titled
 DEAD_COLOURS = matplotlib.colormaps["magma_r"]
 NOT_MEASURED = "#d9d9d9"
 DECADES = 6.0
+QUARTILES = (0.0, 0.25, 0.75, 1.0)
+EXTENDS = {
+    (False, False): "neither",
+    (True, False): "min",
+    (False, True): "max",
+    (True, True): "both",
+}
+"""A colour bar's ends, by whether values lie below and above it."""
 LEAST = -1e3
 Panel = tuple[xr.DataArray, Normalize, Colormap, str, str]
 """Values, their scale, its colours, the end at which it is open, and its label."""
@@ -32,7 +40,8 @@ CAPTIONS = {
     "the arm's name and left out of the curves.",
     "layer_map": "For each arm, layer by epoch: the share of dead units (mean over seeds) and the "
     "gradient's norm over the weight's (median over seeds). Grey: not measured; black flow: none, "
-    "or below the scale. Diverged runs are counted above the map and left out of it.",
+    "or below the scale; white: above it. Diverged runs are counted above the map and left out of "
+    "it.",
 }
 
 
@@ -113,12 +122,17 @@ def _edges(epochs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _decades(values: npt.NDArray[np.float64]) -> tuple[Normalize, Colormap, str]:
-    """One scale for all panels, six decades at most; what is less, or no flow at all, is black."""
+    """One scale for all panels, six decades at most; what is less, or no flow at all, is black.
+
+    It ends at the upper fence of the values (Tukey 1977, Exploratory Data Analysis, section 2D), so
+    that an arm that blew up does not blacken the others; what is more is white.
+    """
     finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if finite.size else (-1.0, 0.0)
+    low, lower, upper, high = np.quantile(finite if finite.size else [-1.0, 0.0], QUARTILES)
+    high = min(high, upper + 1.5 * (upper - lower))
     floor = max(low, high - DECADES)
-    extend = "min" if np.any(values < floor) else "neither"
-    colours = matplotlib.colormaps["viridis"].with_extremes(under="black")
+    extend = EXTENDS[bool(np.any(values < floor)), bool(np.any(values > high))]
+    colours = matplotlib.colormaps["viridis"].with_extremes(under="black", over="white")
     return Normalize(floor, max(high, floor + 0.1)), colours, extend
 
 
