@@ -37,7 +37,7 @@ STUDIES = (
 )
 GENERATED = "reef"
 CHECKED_AT = 16
-"""Pixels of the images as which every source is read before the first study."""
+"""Pixels of the images as which the sources named are read before the first study."""
 
 
 def main(
@@ -62,7 +62,7 @@ def main(
     def command() -> int:
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise UsageError(f"two sources would both be called {twice!r} in the tables")
-        for source in sources:
+        for source in sources[1:]:
             open_source(source, CHECKED_AT)  # a mistyped one would be told after hours
         for source in sources:
             for study in STUDIES:

@@ -12,7 +12,7 @@ ARMS = (
     Arm("plain", {"hyper.lr": Tuned("plain")}),
     Arm("still", {"hyper.lr": Tuned("still"), "hyper.momentum": 0.0}),
     Arm("leaky", {"hyper.lr": Tuned("plain"), "model.activation": "leaky_relu"}),
-    Arm("leakier", {"hyper.lr": Tuned("plain"), **{"model.activation": "leaky_relu"}}),
+    Arm("leakier", {"hyper.lr": Tuned("plain"), "model.activation": "leaky_relu"}),
 )
 RATES = {"plain": 0.1, "still": 0.1}
 
@@ -57,8 +57,10 @@ def test_an_arm_that_borrows_its_twins_rate_may_become_it():
         turn((ARMS[0], borrower), optim_order=1)
 
 
-def test_arms_at_different_rates_are_different_runs():
-    turn((ARMS[0], Arm("fast", {"hyper.lr": Tuned("plain", 2.0)})), hyper_momentum=0.0)
+def test_arms_whose_rates_are_tuned_for_different_ones_are_different_runs():
+    """Though the first rate tried, at which their configurations are compared, is one."""
+    borrower = Arm("borrower", {"hyper.lr": Tuned("still"), "hyper.momentum": 0.5})
+    turn((ARMS[0], borrower), hyper_momentum=0.5)
 
 
 def test_the_arms_that_keep_their_own_value_are_named():

@@ -219,11 +219,14 @@ def write_tables(summary: Mapping[str, Any], folder: pathlib.Path) -> list[pathl
 
     What an earlier summary had and this one does not is removed.
     """
+    written = []
     for table in _all(summary):
-        if not table.rows:
-            for form in WRITERS:
-                (folder / f"{table.name}.{form}").unlink(missing_ok=True)
-    return [path for table in tables(summary) for path in write_table(table, folder)]
+        if table.rows:
+            written += write_table(table, folder)
+            continue
+        for form in WRITERS:
+            (folder / f"{table.name}.{form}").unlink(missing_ok=True)
+    return written
 
 
 def write_table(table: Table, folder: pathlib.Path) -> list[pathlib.Path]:
